@@ -1,0 +1,91 @@
+#include "pkg/metrics/markdown.h"
+
+#include <fmt/format.h>
+#include <iterator>
+#include <string_view>
+
+#include "pkg/metrics/process_stats.h"
+#include "pkg/metrics/prometheus_text.h"
+#include "pkg/metrics/rows.h"
+
+namespace cashew::metrics {
+namespace {
+
+constexpr std::string_view kIntroduction =
+    R"(<!-- Generated from table.h: run `CASHEW_REGENERATE_DOCS=1 markdown_test` in the root of the tree. -->
+
+# Metrics
+
+Two exports are made from one table, [table.h](table.h):
+
+- the **stats JSON** of the stats port (22222): nutcracker's names, nesting and order;
+- **Prometheus** at `/metrics` of the admin port (9151): nutcracker's names with `cashew_` in front, the unit,
+  and `_total` for what only grows.
+
+Each worker writes cells of its own ([cells.h](cells.h)); the [registry](registry.h) adds them up when someone asks, which
+stops no worker. Counters start at zero with the process and are never reset. A server that leaves its pool leaves the exports;
+the JSON's `server_ejects` of a pool keeps counting what its former servers had. Time stamps are microseconds in the JSON,
+seconds in Prometheus, and 0 for "never".
+
+To add a metric, add a row to the table and write its cell; both exports and this page follow.
+)";
+
+std::string_view TypeName(MetricKind kind) {
+  switch (kind) {
+    case MetricKind::kCounter:
+      return "counter";
+    case MetricKind::kGauge:
+      return "gauge";
+    case MetricKind::kTimestamp:
+      return "gauge (time)";
+  }
+  return "";
+}
+
+std::string Code(std::string_view prefix, std::string_view name) {
+  return name.empty() ? "–" : fmt::format("`{}{}`", prefix, name);
+}
+
+void AppendLine(std::string* out, std::string_view prometheus, std::string_view json,
+                MetricKind kind, std::string_view help) {
+  fmt::format_to(std::back_inserter(*out), "| {} | {} | {} | {} |\n", prometheus, json,
+                 TypeName(kind), PrometheusHelp(help));
+}
+
+void AppendHeading(std::string* out, std::string_view title) {
+  fmt::format_to(
+      std::back_inserter(*out),
+      "\n## {}\n\n| Prometheus | stats JSON | type | meaning |\n| --- | --- | --- | --- |\n",
+      title);
+}
+
+template <typename Id>
+void AppendRows(std::string* out) {
+  for (const MetricRow& row : RowsOf(Id{})) {
+    AppendLine(out, Code("cashew_", row.prometheus_name), Code("", row.json_name), row.kind,
+               row.help);
+  }
+}
+
+}  // namespace
+
+std::string MetricsMarkdown() {
+  std::string out(kIntroduction);
+  AppendHeading(&out, "The process (no labels)");
+  AppendRows<ProcessMetric>(&out);
+  AppendLine(&out, "`cashew_build_info`", "`version`", MetricKind::kGauge,
+             "1, labelled with the version");
+#define CASHEW_OS_LINE(member, prom, kind, help) \
+  AppendLine(&out, Code("", prom), "–", MetricKind::kind, help);
+  CASHEW_OS_METRICS(CASHEW_OS_LINE)
+#undef CASHEW_OS_LINE
+  AppendHeading(&out, "A pool (label `pool`)");
+  AppendRows<PoolMetric>(&out);
+  AppendRows<PoolStateMetric>(&out);
+  AppendHeading(&out, "A server (labels `pool`, `server`)");
+  AppendRows<ServerMetric>(&out);
+  AppendRows<ServerStateMetric>(&out);
+  return out;
+}
+
+}  // namespace cashew::metrics
