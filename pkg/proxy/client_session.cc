@@ -1,0 +1,420 @@
+#include "pkg/proxy/client_session.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "pkg/base/log.h"
+#include "pkg/proxy/fragment.h"
+#include "pkg/proxy/local_pool.h"
+#include "pkg/proxy/router.h"
+
+namespace cashew::proxy {
+namespace {
+
+using metrics::PoolMetric;
+
+constexpr int kMaxIov = 64;
+constexpr uint32_t kFirstKeep = 1024;
+// From this size on a request is refused when memory is short.
+constexpr size_t kLargeRequest = 16 * 1024;
+// A peer that was told goodbye gets this long to say so too. Closing earlier, with
+// its bytes unread, would send RST and may destroy replies under way.
+constexpr int64_t kLingerNs = base::kNsPerSec;
+// Headers and half-full chunks do not count against a client that just fits.
+constexpr int64_t kSlack = 1 << 20;
+constexpr int64_t kHandshakeNs = 10 * base::kNsPerSec;
+
+}  // namespace
+
+void ClientSession::List::Push(Request* request) {
+  request->prev = tail;
+  request->next = nullptr;
+  (tail != nullptr ? tail->next : head) = request;
+  tail = request;
+}
+
+void ClientSession::List::Remove(Request* request) {
+  (request->prev != nullptr ? request->prev->next : head) = request->next;
+  (request->next != nullptr ? request->next->prev : tail) = request->prev;
+  request->prev = request->next = nullptr;
+}
+
+ClientSession::ClientSession(LocalPool* pool, uint32_t id,
+                             std::unique_ptr<net::Transport> transport)
+    : pool_(pool),
+      transport_(std::move(transport)),
+      parser_(pool->codec().NewRequestParser(pool->limits())),
+      id_(id),
+      progress_ns_(pool->worker().loop().now_ns()) {}
+
+ClientSession::~ClientSession() = default;
+
+bool ClientSession::Start() {
+  return pool_->worker().loop().Add(transport_->fd(), this).ok();
+}
+
+// ---- 2: read, parse, admit -------------------------------------------------
+
+void ClientSession::OnReady(uint32_t events) {
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hangup_ = true;
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
+  if ((events & EPOLLOUT) != 0) {
+    writable_ = true;
+    if (!out_.empty()) pool_->worker().loop().MarkDirty(this);
+  }
+  if (state_ == State::kHandshake && !Handshake()) return;
+  ReadRound();
+}
+
+bool ClientSession::Handshake() {
+  const net::IoResult result = transport_->Handshake();
+  if (result.status == net::IoStatus::kAgain) return false;
+  if (result.status != net::IoStatus::kOk) {
+    Close(/*as_error=*/true);
+    return false;
+  }
+  state_ = State::kOpen;
+  readable_ = true;
+  return true;
+}
+
+// One read a round: a client that pipelines without end does not starve the rest.
+void ClientSession::ReadRound() {
+  if (state_ == State::kClosed || state_ == State::kFinishing || input_ended_) return;
+  if (in_ != nullptr && !incomplete_ && state_ == State::kOpen) OnInput({});
+  if (!readable_ || state_ == State::kClosed || state_ == State::kFinishing || Blocked()) return;
+
+  Worker& worker = pool_->worker();
+  iovec iov[2];
+  int count = 0;
+  const bool discard = state_ == State::kLingering;
+  if (in_ != nullptr && !discard) {
+    // Up to the end of the message, when that is known, and what follows apart.
+    const size_t room = wanted_ != 0 ? wanted_ - in_->filled : in_->room();
+    iov[count++] = {in_->data() + in_->filled, room};
+  }
+  if (count == 0 || wanted_ != 0) iov[count++] = {worker.read_buffer(), Worker::kReadBuffer};
+
+  const net::IoResult result = transport_->Read(iov, count);
+  switch (result.status) {
+    case net::IoStatus::kAgain:
+      readable_ = result.more;
+      if (result.more) worker.loop().MarkReady(this);
+      return;
+    case net::IoStatus::kError:
+      return Close(/*as_error=*/true);
+    case net::IoStatus::kEof:
+      return OnInputEnd();
+    case net::IoStatus::kOk:
+      break;
+  }
+  readable_ = result.more || hangup_;
+  if (!discard) {
+    const size_t to_kept = in_ != nullptr ? std::min(result.bytes, iov[0].iov_len) : 0;
+    if (in_ != nullptr) in_->filled += static_cast<uint32_t>(to_kept);
+    OnInput({worker.read_buffer(), result.bytes - to_kept});
+  }
+  if (readable_ && state_ != State::kClosed) worker.loop().MarkReady(this);
+}
+
+// `fresh` follows what is in in_.
+void ClientSession::OnInput(std::string_view fresh) {
+  net::BufferPool& buffers = pool_->worker().buffers();
+  incomplete_ = false;
+  wanted_ = 0;
+  if (in_ == nullptr) {
+    const std::string_view rest = ParseAll(fresh, nullptr);
+    if (!rest.empty() && state_ != State::kClosed) Keep(rest, {});
+    return;
+  }
+  // The chunk outlives the parsing of what is in it, whatever happens meanwhile.
+  net::Chunk* chunk = in_;
+  buffers.Ref(chunk);
+  std::string_view rest = ParseAll({chunk->data(), chunk->filled}, chunk);
+  if (rest.empty() && state_ != State::kClosed) {
+    DropInput();
+    rest = ParseAll(fresh, nullptr);
+    fresh = {};
+  }
+  if (state_ == State::kOpen && !(rest.empty() && fresh.empty())) Keep(rest, fresh);
+  buffers.Unref(chunk);
+}
+
+// Takes every whole request off the front of `in`; returns what is left. `chunk`
+// holds `in`, or is null when that is the worker's buffer.
+std::string_view ClientSession::ParseAll(std::string_view in, net::Chunk* chunk) {
+  protocol::Command& command = pool_->worker().command();
+  while (!in.empty() && state_ == State::kOpen) {
+    if (Blocked()) {
+      if (!paused_) pool_->cells()[PoolMetric::kClientPauses].Add(1);
+      paused_ = true;
+      return in;
+    }
+    const protocol::ParseResult result = parser_->Parse(in, &command);
+    if (result.status == protocol::ParseStatus::kDone) OnRequest(command, chunk);
+    in.remove_prefix(result.consumed);
+    if (result.status == protocol::ParseStatus::kInvalid) {
+      error_ = true;
+      state_ = State::kFinishing;
+      MaybeFinish();
+    } else if (result.status == protocol::ParseStatus::kNeedMore && result.consumed == 0) {
+      if (Shed(result.wanted)) continue;
+      incomplete_ = true;
+      wanted_ = result.wanted;
+      return in;
+    }
+  }
+  return state_ == State::kOpen ? in : std::string_view{};
+}
+
+// True when the request whose value is still to come was refused for lack of memory.
+bool ClientSession::Shed(size_t wanted) {
+  if (wanted < kLargeRequest || !pool_->worker().memory_scarce()) return false;
+  parser_->SkipMessage();
+  pool_->cells()[PoolMetric::kClientsShed].Add(1);
+  Request* request = pool_->worker().NewRequest();
+  request->client = this;
+  pending_.Push(request);
+  ++inflight_;
+  Answer(request, pool_->codec().Error("out of memory, the proxy's buffers are full"));
+  return true;
+}
+
+// Keeps `rest`, then `more`, for the next read, with room for what is known to
+// come. `rest` may lie in in_.
+void ClientSession::Keep(std::string_view rest, std::string_view more) {
+  net::BufferPool& buffers = pool_->worker().buffers();
+  const size_t size = rest.size() + more.size();
+  const size_t need =
+      std::max<size_t>(wanted_, incomplete_ ? std::max<size_t>(kFirstKeep, 2 * size) : size);
+  const bool in_place =
+      in_ != nullptr && rest.data() == in_->data() && in_->capacity >= need && more.empty();
+  if (in_place) return;
+  net::Chunk* chunk = buffers.NewChunk(wanted_ != 0 ? std::max(wanted_, size) : need);
+  memcpy(chunk->data(), rest.data(), rest.size());
+  if (!more.empty()) memcpy(chunk->data() + rest.size(), more.data(), more.size());
+  chunk->filled = static_cast<uint32_t>(size);
+  DropInput();
+  in_ = chunk;
+}
+
+void ClientSession::DropInput() {
+  if (in_ != nullptr) pool_->worker().buffers().Unref(in_);
+  in_ = nullptr;
+}
+
+bool ClientSession::Blocked() const {
+  const pool::Settings& settings = pool_->settings();
+  return inflight_ >= settings.client_max_inflight || held_bytes() >= settings.client_max_buffer;
+}
+
+int64_t ClientSession::held_bytes() const {
+  return request_bytes_ + static_cast<int64_t>(out_.size()) +
+         (in_ != nullptr ? static_cast<int64_t>(in_->capacity) : 0);
+}
+
+// A half-close: what was asked is still answered; a request cut off is dropped.
+void ClientSession::OnInputEnd() {
+  input_ended_ = true;
+  readable_ = false;
+  DropInput();
+  if (state_ == State::kLingering) return Close(error_);
+  state_ = State::kFinishing;
+  MaybeFinish();
+}
+
+// A whole request has been parsed.
+void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chunk) {
+  pool_->cells()[PoolMetric::kRequests].Add(1);
+  Request* request = pool_->worker().NewRequest();
+  request->client = this;
+  request->quiet = command.quiet;
+  request->is_read = command.is_read;
+  request->reply_kind = command.reply_kind;
+  ++inflight_;
+  const bool local =
+      command.action == protocol::Action::kAnswer || command.action == protocol::Action::kQuit;
+  if (local) request->quiet = protocol::Quiet::kNo;
+  (request->quiet == protocol::Quiet::kAll ? quiet_ : pending_).Push(request);
+  switch (command.action) {
+    case protocol::Action::kForward:
+      return Forward(*pool_, request, id_, command, chunk);
+    case protocol::Action::kSplit:
+      return ForwardSplit(*pool_, request, id_, command);
+    case protocol::Action::kBroadcast:
+      return ForwardToAll(*pool_, request, id_, command);
+    case protocol::Action::kStats:
+      return AnswerForPool(request);
+    case protocol::Action::kAnswer:
+      if (command.close_after) {
+        error_ = true;
+        state_ = State::kFinishing;
+      }
+      return Answer(request, command.answer);
+    case protocol::Action::kQuit:
+      state_ = State::kFinishing;
+      return Answer(request, {});
+  }
+}
+
+void ClientSession::Answer(Request* request, std::string_view text) {
+  pool_->cells()[PoolMetric::kLocalReplies].Add(1);
+  request->fragment.reply.Append(pool_->worker().buffers(), text);
+  request->done = true;
+  FlushReady();
+}
+
+void ClientSession::AnswerForPool(Request* request) {
+  const auto& stats = pool_->worker().services().stats_text;
+  Answer(request, stats ? stats(pool_->name()) : std::string());
+}
+
+// ---- 6: replies out, in order ----------------------------------------------
+
+void ClientSession::OnRequestDone(Request* request) {
+  if (request->quiet == protocol::Quiet::kAll) {
+    Take(&quiet_, request);
+    MaybeResume();
+    MaybeFinish();
+    return;
+  }
+  if (pending_.head == request) FlushReady();
+}
+
+// Replies leave in the order the requests came in. One that is early waits in its
+// slot; one arrival may release several behind it.
+void ClientSession::FlushReady() {
+  while (pending_.head != nullptr && pending_.head->done) {
+    Request* request = pending_.head;
+    EmitReply(*pool_, request, &out_);
+    Take(&pending_, request);
+  }
+  if (!out_.empty()) pool_->worker().loop().MarkDirty(this);
+  MaybeResume();
+  MaybeFinish();
+}
+
+void ClientSession::Take(List* from, Request* request) {
+  from->Remove(request);
+  --inflight_;
+  request_bytes_ -= request->bytes;
+  request->client = nullptr;
+  pool_->worker().MaybeFree(request);
+}
+
+void ClientSession::Hold(Request* request, size_t bytes) {
+  request->bytes += static_cast<uint32_t>(bytes);
+  request_bytes_ += static_cast<int64_t>(bytes);
+  const int64_t cap = pool_->settings().client_max_buffer;
+  if (held_bytes() < 2 * cap + kSlack) return;
+  // A value larger than the cap may pass while it is the front reply and is read.
+  const int64_t waited = pool_->worker().loop().now_ns() - progress_ns_;
+  if (request->streaming && waited < base::kNsPerSec) return;
+  Evict();
+}
+
+void ClientSession::StreamFront() {
+  Request* request = pending_.head;
+  request->streaming = true;
+  request_bytes_ -= request->bytes;
+  request->bytes = 0;
+  out_.Splice(request->fragment.reply);
+  pool_->worker().loop().MarkDirty(this);
+}
+
+void ClientSession::OnFlush() {
+  if (state_ == State::kClosed || state_ == State::kHandshake) return;
+  net::BufferPool& buffers = pool_->worker().buffers();
+  while (!out_.empty() && writable_) {
+    iovec iov[kMaxIov];
+    const int count = out_.Gather(iov, kMaxIov);
+    size_t offered = 0;
+    for (int i = 0; i < count; ++i) offered += iov[i].iov_len;
+    const net::IoResult result = transport_->Write(iov, count);
+    if (result.status == net::IoStatus::kAgain) {
+      writable_ = false;
+    } else if (result.status != net::IoStatus::kOk) {
+      return Close(/*as_error=*/true);
+    } else {
+      progress_ns_ = pool_->worker().loop().now_ns();
+      out_.Consume(buffers, result.bytes);
+      if (result.bytes < offered) writable_ = false;
+    }
+  }
+  MaybeResume();
+  MaybeFinish();
+}
+
+void ClientSession::MaybeResume() {
+  if (state_ != State::kOpen || Blocked()) return;
+  paused_ = false;
+  if (readable_ || (in_ != nullptr && !incomplete_)) pool_->worker().loop().MarkReady(this);
+}
+
+// ---- the end ---------------------------------------------------------------
+
+void ClientSession::MaybeFinish() {
+  if (pending_.head != nullptr || !out_.empty()) return;
+  if (state_ == State::kOpen && draining_ && in_ == nullptr) state_ = State::kFinishing;
+  if (state_ != State::kFinishing) return;
+  if (input_ended_) return Close(error_);
+  Linger();
+}
+
+void ClientSession::Linger() {
+  state_ = State::kLingering;
+  DropInput();
+  progress_ns_ = pool_->worker().loop().now_ns();
+  transport_->ShutdownWrite();
+  readable_ = true;
+  pool_->worker().loop().MarkReady(this);
+}
+
+void ClientSession::Drain() {
+  draining_ = true;
+  // Bytes may have arrived that were not announced yet: look once more first.
+  if (state_ == State::kOpen) {
+    readable_ = true;
+    ReadRound();
+  }
+  MaybeFinish();
+}
+
+void ClientSession::CheckPatience(int64_t now_ns) {
+  const int64_t idle_ns = now_ns - progress_ns_;
+  const pool::Settings& settings = pool_->settings();
+  if (state_ == State::kLingering && idle_ns >= kLingerNs) return Close(error_);
+  if (state_ == State::kHandshake && idle_ns >= kHandshakeNs) return Close(/*as_error=*/true);
+  const bool stuck = !out_.empty() && (held_bytes() >= settings.client_max_buffer ||
+                                       state_ == State::kFinishing);
+  if (stuck && idle_ns >= settings.client_write_timeout_ms * base::kNsPerMs) Evict();
+}
+
+void ClientSession::Evict() {
+  if (state_ == State::kClosed) return;
+  pool_->cells()[PoolMetric::kClientsEvicted].Add(1);
+  CASHEW_LOG_NOTICE("client closed pool={} held_bytes={} why=\"holds too much and does not read\"",
+                    pool_->name(), held_bytes());
+  Close(/*as_error=*/true);
+}
+
+void ClientSession::Abort() { Close(/*as_error=*/true); }
+
+void ClientSession::Close(bool as_error) {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  pool_->cells()[as_error ? PoolMetric::kClientErr : PoolMetric::kClientEof].Add(1);
+  while (pending_.head != nullptr) Take(&pending_, pending_.head);
+  while (quiet_.head != nullptr) Take(&quiet_, quiet_.head);
+  out_.Clear(pool_->worker().buffers());
+  DropInput();
+  transport_.reset();
+  pool_->RemoveFromClients(this);
+  pool_->worker().loop().Retire(this);
+}
+
+}  // namespace cashew::proxy

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "pkg/net/buffer.h"
+#include "pkg/net/event_loop.h"
+#include "pkg/net/transport.h"
+#include "pkg/protocol/codec.h"
+#include "pkg/proxy/request.h"
+
+namespace cashew::proxy {
+
+class LocalPool;
+
+// A client's connection: reads and parses requests, sends them on their way, and
+// writes replies in the order of the requests. Worker thread only.
+//
+// An idle session holds no buffer: what arrives is parsed in the worker's read
+// buffer, and only a request that is cut off is kept.
+class ClientSession final : public net::IoHandler {
+ public:
+  ClientSession(LocalPool* pool, uint32_t id, std::unique_ptr<net::Transport> transport);
+  ~ClientSession() override;
+
+  // Registers with the loop. False when that cannot be had: delete it.
+  bool Start();
+  void OnReady(uint32_t events) override;
+  void OnFlush() override;
+
+  // `request`, one of this client's, can be answered.
+  void OnRequestDone(Request* request);
+  // `bytes` of a request or its reply are held for this client, until it is answered.
+  void Hold(Request* request, size_t bytes);
+  // True when a reply to `request` may go straight to output().
+  bool IsFront(const Request* request) const { return pending_.head == request; }
+  net::ByteQueue& output() { return out_; }
+  // Sends the waiting part of a front reply that is too large to be held.
+  void StreamFront();
+
+  // Ends the connection now, as an error of this side.
+  void Abort();
+  // Ends it at the next request boundary: now, if it is at one.
+  void Drain();
+  // For the pool's tick: ends it when it lingers or does not read for too long.
+  void CheckPatience(int64_t now_ns);
+  // Closed because it held too much.
+  void Evict();
+  int64_t held_bytes() const;
+
+  ClientSession* prev = nullptr;  // in the pool's list
+  ClientSession* next = nullptr;
+
+ private:
+  struct List {
+    Request* head = nullptr;
+    Request* tail = nullptr;
+    void Push(Request* request);
+    void Remove(Request* request);
+  };
+  enum class State : uint8_t { kHandshake, kOpen, kFinishing, kLingering, kClosed };
+
+  // Reading.
+  bool Handshake();
+  void ReadRound();
+  void OnInput(std::string_view fresh);
+  std::string_view ParseAll(std::string_view in, net::Chunk* chunk);
+  void Keep(std::string_view rest, std::string_view more);
+  void DropInput();
+  bool Blocked() const;
+  void OnInputEnd();
+
+  // A request's start.
+  void OnRequest(const protocol::Command& command, net::Chunk* chunk);
+  void Answer(Request* request, std::string_view text);
+  void AnswerForPool(Request* request);
+  bool Shed(size_t wanted);
+
+  // A request's end.
+  void FlushReady();
+  void Take(List* from, Request* request);
+  void MaybeResume();
+  void MaybeFinish();
+  void Linger();
+  void Close(bool as_error);
+
+  LocalPool* const pool_;
+  std::unique_ptr<net::Transport> transport_;
+  std::unique_ptr<protocol::RequestParser> parser_;
+  net::ByteQueue out_;
+  List pending_;  // in the order of arrival: the order of replies
+  List quiet_;    // no reply is owed; they count against the limits
+  net::Chunk* in_ = nullptr;  // what was read and not parsed
+  const uint32_t id_;  // chooses the server connections
+  int64_t inflight_ = 0;
+  int64_t request_bytes_ = 0;  // of requests and replies not yet in out_
+  int64_t progress_ns_ = 0;    // when the client last took a byte
+  size_t wanted_ = 0;          // size of the message that in_ begins, when known
+  State state_ = State::kHandshake;
+  bool readable_ = false;
+  bool writable_ = true;
+  bool hangup_ = false;      // the peer closed its side: read until that is seen
+  bool incomplete_ = false;  // in_ holds no whole request
+  bool input_ended_ = false;
+  bool error_ = false;  // finishing because of an error, for the metrics
+  bool paused_ = false;
+  bool draining_ = false;
+};
+
+}  // namespace cashew::proxy

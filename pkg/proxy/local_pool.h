@@ -1,0 +1,113 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pkg/metrics/cells.h"
+#include "pkg/net/socket.h"
+#include "pkg/pool/snapshot.h"
+#include "pkg/protocol/codec.h"
+#include "pkg/proxy/worker.h"
+
+namespace cashew::proxy {
+
+class ClientSession;
+class LocalPool;
+class ServerSession;
+
+// A server as one worker sees it: this worker's connections to it, its counters,
+// and how patient to be with it. Kept across snapshots by the server's name.
+class LocalServer {
+ public:
+  LocalServer(LocalPool* pool, const pool::Server& server);
+  ~LocalServer();
+
+  // Takes address and liveness from a snapshot.
+  void Update(const pool::Server& server, int connections);
+  // Queues a fragment, on the connection that this client always uses. `head` and
+  // `body` are what to send; `chunk` holds `body`, or is null.
+  void Enqueue(Fragment* fragment, uint32_t client_id, std::string_view head,
+               std::string_view body, net::Chunk* chunk);
+  void Preconnect();
+  // No new requests will come: its connections close when they owe nothing.
+  void Retire();
+  bool retired() const { return retired_; }
+  bool idle() const;
+
+  // Called by its sessions.
+  void OnReply();
+  // Counts a failure; true when the server is out and a new ring is coming.
+  bool OnFailure(const pool::Failure& failure, const std::string& text);
+
+  const std::string& name() const { return name_; }
+  const net::SocketAddress& address() const { return address_; }
+  LocalPool& pool() { return *pool_; }
+  metrics::ServerCells& cells() { return *cells_; }
+
+ private:
+  bool InBackoff() const;
+
+  LocalPool* const pool_;
+  const std::string name_;
+  net::SocketAddress address_;  // unknown: the name does not resolve
+  bool live_ = true;
+  bool retired_ = false;
+  std::shared_ptr<metrics::ServerCells> cells_;
+  std::vector<std::unique_ptr<ServerSession>> sessions_;
+  int failures_ = 0;  // in a row, as seen here
+  int64_t backoff_ms_ = 0;
+  int64_t retry_at_ns_ = 0;
+  std::string last_error_;
+};
+
+// A pool on one of its home workers: the present snapshot, this worker's servers
+// and clients of the pool.
+class LocalPool {
+ public:
+  LocalPool(Worker* worker, const PoolAssignment& assignment);
+  ~LocalPool();
+
+  void Adopt(const PoolAssignment& assignment);
+  void AddClient(int fd);
+  void Drain(bool force);
+  void Tick(int64_t now_ns);
+
+  Worker& worker() { return *worker_; }
+  const std::string& name() const { return name_; }
+  const pool::Snapshot& snapshot() const { return *snapshot_; }
+  const pool::Settings& settings() const { return snapshot_->settings(); }
+  const protocol::Codec& codec() const { return codec_; }
+  metrics::PoolCells& cells() { return *cells_; }
+  LocalServer& server(uint32_t index) { return *servers_[index]; }
+  size_t server_count() const { return servers_.size(); }
+  const net::TransportFactory& server_transport() const { return *server_transport_; }
+  const protocol::Codec::Limits& limits() const { return limits_; }
+
+  void AddToClients(ClientSession* client);
+  void RemoveFromClients(ClientSession* client);
+  ClientSession* LargestClient(int64_t* bytes);
+  // A connection to an address that its server has left; it drains, then closes.
+  void AddLeaving(std::unique_ptr<ServerSession> session);
+
+ private:
+  Worker* const worker_;
+  const std::string name_;
+  const protocol::Codec& codec_;
+  std::shared_ptr<const pool::Snapshot> snapshot_;
+  protocol::Codec::Limits limits_;
+  std::shared_ptr<ClientCount> client_count_;
+  std::shared_ptr<const net::TransportFactory> listen_transport_;
+  std::shared_ptr<const net::TransportFactory> server_transport_;
+  std::shared_ptr<metrics::PoolCells> cells_;
+  std::map<std::string, std::unique_ptr<LocalServer>> by_name_;
+  std::vector<std::unique_ptr<LocalServer>> leaving_;  // servers no longer listed, draining
+  std::vector<std::unique_ptr<ServerSession>> leaving_sessions_;
+  std::vector<LocalServer*> servers_;                  // by the snapshot's index
+  ClientSession* clients_ = nullptr;
+  uint32_t next_client_id_ = 0;
+};
+
+}  // namespace cashew::proxy

@@ -1,0 +1,445 @@
+#include "pkg/proxy/server_session.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "pkg/base/log.h"
+#include "pkg/proxy/client_session.h"
+#include "pkg/proxy/fragment.h"
+#include "pkg/proxy/local_pool.h"
+
+namespace cashew::proxy {
+namespace {
+
+using metrics::ServerMetric;
+using net::IoStatus;
+using pool::FailureKind;
+
+constexpr int kMaxIov = 64;
+// Reads of one connection in one round: many clients wait for what it brings, but
+// the others' rounds must come, too.
+constexpr int kReadsPerRound = 8;
+
+// Texts that clients parse (nutcracker: the C library's words for an errno).
+constexpr std::string_view kTimedOut = "Connection timed out";
+constexpr std::string_view kBadReply = "Invalid argument";
+constexpr std::string_view kNotResolved = "Host is down";
+
+std::string_view ClosedText(bool strict) {
+  return strict ? "unknown" : "Server closed connection before it answered";
+}
+
+}  // namespace
+
+ServerSession::ServerSession(LocalServer* server)
+    : server_(server), timer_(&server->pool().worker().loop(), [this] { CheckTimeouts(); }) {}
+
+ServerSession::~ServerSession() = default;
+
+Worker& ServerSession::worker() { return server_->pool().worker(); }
+
+// ---- connect ---------------------------------------------------------------
+
+void ServerSession::Connect() {
+  if (state_ != State::kClosed) return;
+  // The clock itself: two attempts of one round must not look simultaneous.
+  connect_began_ns_ = worker().loop().clock().NowNs();
+  parser_ = server_->pool().codec().NewReplyParser();
+  if (!server_->address().known()) {
+    return Fail(End::kError, FailureKind::kConnect, kNotResolved);
+  }
+  const int fd = net::StartConnect(server_->address());
+  if (fd < 0) return Fail(End::kError, FailureKind::kConnect, strerror(errno));
+  transport_ = server_->pool().server_transport().New(fd);
+  state_ = State::kConnecting;
+  worker().CountConnection(+1);
+  if (!worker().loop().Add(fd, this).ok()) {
+    Fail(End::kError, FailureKind::kConnect, "No space left on device");
+  }
+}
+
+void ServerSession::OnConnected() {
+  if (const int error = net::SocketError(transport_->fd()); error != 0) {
+    return Fail(End::kError, FailureKind::kConnect, strerror(error));
+  }
+  state_ = State::kHandshake;
+  server_->cells()[ServerMetric::kServerConnections].Add(1);
+  CASHEW_LOG_INFO("server connected pool={} server={} address={}", server_->pool().name(),
+                  server_->name(), server_->address().ToString());
+  Handshake();
+}
+
+void ServerSession::Handshake() {
+  const net::IoResult result = transport_->Handshake();
+  if (result.status == IoStatus::kAgain) return;
+  if (result.status != IoStatus::kOk) {
+    return Fail(End::kError, FailureKind::kConnect, "TLS handshake failed");
+  }
+  state_ = State::kOpen;
+  writable_ = readable_ = true;
+  worker().loop().MarkDirty(this);
+}
+
+// ---- 5: queue, write -------------------------------------------------------
+
+void ServerSession::Enqueue(Fragment* fragment, std::string_view head, std::string_view body,
+                            net::Chunk* chunk) {
+  const size_t bytes = head.size() + body.size();
+  fragment->next = nullptr;
+  fragment->bytes = static_cast<uint32_t>(bytes);
+  fragment->queued_ns = worker().loop().now_ns();
+  queued_offset_ += bytes;
+  fragment->end_offset = queued_offset_;
+  (tail_ != nullptr ? tail_->next : head_) = fragment;
+  tail_ = fragment;
+  if (unwritten_ == nullptr) unwritten_ = fragment;
+  AddGauges(fragment, /*written=*/false, +1);
+  metrics::ServerCells& cells = server_->cells();
+  cells[ServerMetric::kRequests].Add(1);
+  cells[ServerMetric::kRequestBytes].Add(static_cast<int64_t>(bytes));
+
+  Request* request = fragment->request;
+  if (request->client != nullptr) request->client->Hold(request, bytes);
+  net::BufferPool& buffers = worker().buffers();
+  out_.Append(buffers, head);
+  out_.AppendEither(buffers, chunk, body);
+  // Armed whenever a request waits that may expire.
+  const int64_t timeout_ms = server_->pool().settings().timeout_ms;
+  if (!timer_.armed() && fragment->expires && timeout_ms > 0) {
+    timer_.SetAt(fragment->queued_ns + timeout_ms * base::kNsPerMs);
+  }
+  if (state_ == State::kOpen) {
+    worker().loop().MarkDirty(this);
+  } else if (state_ == State::kClosed) {
+    Connect();
+  }
+}
+
+void ServerSession::OnFlush() {
+  if (state_ != State::kOpen) return;
+  while (!out_.empty() && writable_) {
+    iovec iov[kMaxIov];
+    const int count = out_.Gather(iov, kMaxIov);
+    size_t offered = 0;
+    for (int i = 0; i < count; ++i) offered += iov[i].iov_len;
+    const net::IoResult result = transport_->Write(iov, count);
+    if (result.status == IoStatus::kAgain) {
+      writable_ = false;
+    } else if (result.status != IoStatus::kOk) {
+      return Fail(End::kError, FailureKind::kLost, strerror(result.error));
+    } else {
+      if (result.bytes < offered) writable_ = false;
+      OnWritten(result.bytes);
+    }
+  }
+}
+
+void ServerSession::OnWritten(size_t bytes) {
+  out_.Consume(worker().buffers(), bytes);
+  written_offset_ += bytes;
+  while (unwritten_ != nullptr && unwritten_->end_offset <= written_offset_) {
+    AddGauges(unwritten_, /*written=*/false, -1);
+    AddGauges(unwritten_, /*written=*/true, +1);
+    unwritten_ = unwritten_->next;
+  }
+}
+
+// ---- read replies, match them to requests ----------------------------------
+
+void ServerSession::OnReady(uint32_t events) {
+  if (state_ == State::kClosed) return;
+  if (state_ == State::kConnecting) {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) return;
+    OnConnected();
+    if (state_ != State::kOpen) return;
+  } else if (state_ == State::kHandshake) {
+    Handshake();
+    if (state_ != State::kOpen) return;
+  }
+  if ((events & EPOLLOUT) != 0) {
+    writable_ = true;
+    if (!out_.empty()) worker().loop().MarkDirty(this);
+  }
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hangup_ = true;
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
+  ReadRound();
+}
+
+void ServerSession::ReadRound() {
+  for (int i = 0; i < kReadsPerRound && readable_; ++i) {
+    if (!ReadOnce()) return;
+  }
+  if (readable_) worker().loop().MarkReady(this);
+}
+
+bool ServerSession::ReadOnce() {
+  iovec iov[2];
+  int count = 0;
+  // The rest of a large value is read to where it will stay.
+  const bool direct =
+      body_left_ >= net::ByteQueue::kReferenceFrom && head_ != nullptr && Wanted(*head_);
+  if (direct) iov[count++] = head_->reply.Reserve(worker().buffers(), body_left_);
+  char* const buffer = worker().read_buffer();
+  memcpy(buffer, carry_.data(), carry_.size());
+  const size_t carried = carry_.size();
+  iov[count++] = {buffer + carried, Worker::kReadBuffer - carried};
+
+  const net::IoResult result = transport_->Read(iov, count);
+  switch (result.status) {
+    case IoStatus::kAgain:
+      readable_ = result.more;
+      return true;
+    case IoStatus::kEof:
+      Fail(End::kEof, FailureKind::kLost, ClosedText(server_->pool().settings().strict));
+      return false;
+    case IoStatus::kError:
+      Fail(End::kError, FailureKind::kLost, strerror(result.error));
+      return false;
+    case IoStatus::kOk:
+      break;
+  }
+  readable_ = result.more || hangup_;
+  last_read_ns_ = worker().loop().now_ns();
+  carry_.clear();
+  size_t bytes = result.bytes;
+  if (direct) {
+    const size_t body = std::min(bytes, iov[0].iov_len);
+    bytes -= body;
+    if (!CommitBody({static_cast<char*>(iov[0].iov_base), body})) return false;
+  }
+  return OnBytes({buffer, carried + bytes});
+}
+
+// Bytes of a value that were read to their place.
+bool ServerSession::CommitBody(std::string_view bytes) {
+  Fragment* fragment = head_;
+  fragment->reply.Commit(bytes.size());
+  const protocol::ReplyParser::Result result =
+      parser_->Parse(bytes, &fragment->expect, fragment->blocks);
+  if (result.status == protocol::ParseStatus::kInvalid) {
+    Fail(End::kError, FailureKind::kProtocol, kBadReply);
+    return false;
+  }
+  reply_bytes_ += static_cast<uint32_t>(bytes.size());
+  body_left_ = result.body_left;
+  fragment->request->client->Hold(fragment->request, bytes.size());
+  if (result.status == protocol::ParseStatus::kDone) {
+    return OnReplyDone(fragment, {}, result.outcome);
+  }
+  HoldPartial(fragment, {});
+  return true;
+}
+
+bool ServerSession::OnBytes(std::string_view bytes) {
+  bool answered = false;
+  while (!bytes.empty()) {
+    Fragment* fragment = head_;
+    const bool begun =
+        fragment != nullptr && fragment->end_offset - fragment->bytes < written_offset_;
+    if (!begun) {
+      Fail(End::kDesync, FailureKind::kProtocol, kBadReply);
+      return false;
+    }
+    const protocol::ReplyParser::Result result =
+        parser_->Parse(bytes, &fragment->expect, fragment->blocks);
+    if (result.status == protocol::ParseStatus::kInvalid) {
+      const bool desync = result.outcome == protocol::Outcome::kDesync;
+      CASHEW_LOG_WARN("server out of step pool={} server={} reply=\"{}\"", server_->pool().name(),
+                      server_->name(), base::Escape(bytes, 64));
+      Fail(desync ? End::kDesync : End::kError, FailureKind::kProtocol, kBadReply);
+      return false;
+    }
+    const std::string_view part = bytes.substr(0, result.consumed);
+    bytes.remove_prefix(result.consumed);
+    reply_bytes_ += static_cast<uint32_t>(part.size());
+    if (result.status == protocol::ParseStatus::kNeedMore) {
+      body_left_ = result.body_left;
+      HoldPartial(fragment, part);
+      carry_.assign(bytes);
+      break;
+    }
+    if (!answered) server_->OnReply();
+    answered = true;
+    if (!OnReplyDone(fragment, part, result.outcome)) return false;
+  }
+  return true;
+}
+
+// A reply is all here; `bytes` are those that are not in fragment->reply yet.
+bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
+                                protocol::Outcome outcome) {
+  LocalPool& pool = server_->pool();
+  Request* request = fragment->request;
+  if (request->quiet != protocol::Quiet::kAll) {
+    server_->cells()[ServerMetric::kResponses].Add(1);
+    server_->cells()[ServerMetric::kResponseBytes].Add(reply_bytes_);
+  }
+  reply_bytes_ = 0;
+  body_left_ = 0;
+  PopHead();
+  if (Wanted(*fragment)) {
+    ClientSession* client = request->client;
+    const bool straight_through = request->split == nullptr && client->IsFront(request) &&
+                                  request->quiet == protocol::Quiet::kNo &&
+                                  fragment->reply.empty();
+    if (straight_through) {
+      client->output().Append(worker().buffers(), bytes);
+    } else {
+      fragment->reply.Append(worker().buffers(), bytes);
+      client->Hold(request, bytes.size());
+    }
+  }
+  FinishPart(pool, fragment, outcome);
+  ReleasePart(pool, fragment);
+  if (outcome == protocol::Outcome::kDesync) {
+    CASHEW_LOG_WARN("server refused a valid request pool={} server={}", pool.name(),
+                    server_->name());
+    Fail(End::kDesync, FailureKind::kProtocol, kBadReply);
+    return false;
+  }
+  if (close_when_idle_ && head_ == nullptr) {
+    Fail(End::kOurs, FailureKind::kLost, {});
+    return false;
+  }
+  return state_ == State::kOpen;
+}
+
+// Part of a reply has come. It waits in its slot, or is passed on if it is larger
+// than a client may hold.
+void ServerSession::HoldPartial(Fragment* fragment, std::string_view bytes) {
+  Request* request = fragment->request;
+  if (!Wanted(*fragment)) {
+    fragment->reply.Clear(worker().buffers());
+    return;
+  }
+  fragment->reply.Append(worker().buffers(), bytes);
+  ClientSession* client = request->client;
+  client->Hold(request, bytes.size());
+  if (request->client == nullptr) return;  // that was too much: it is closed
+  const auto cap = static_cast<size_t>(server_->pool().settings().client_max_buffer);
+  const bool too_large = request->streaming || fragment->reply.size() + body_left_ > cap;
+  if (too_large && request->split == nullptr && request->quiet == protocol::Quiet::kNo &&
+      client->IsFront(request)) {
+    client->StreamFront();
+  }
+}
+
+void ServerSession::PopHead() {
+  Fragment* fragment = head_;
+  const bool written = fragment != unwritten_;
+  // A reply may come before its request is wholly written (an error to a value
+  // that is too large): what is left is still sent.
+  if (!written) unwritten_ = fragment->next;
+  AddGauges(fragment, written, -1);
+  head_ = fragment->next;
+  if (head_ == nullptr) tail_ = nullptr;
+}
+
+void ServerSession::AddGauges(Fragment* fragment, bool written, int64_t sign) {
+  metrics::ServerCells& cells = server_->cells();
+  cells[written ? ServerMetric::kOutQueue : ServerMetric::kInQueue].Add(sign);
+  cells[written ? ServerMetric::kOutQueueBytes : ServerMetric::kInQueueBytes].Add(
+      sign * static_cast<int64_t>(fragment->bytes));
+}
+
+// ---- timeouts --------------------------------------------------------------
+
+void ServerSession::ArmTimer() {
+  const int64_t timeout_ms = server_->pool().settings().timeout_ms;
+  for (Fragment* f = head_; f != nullptr; f = f->next) {
+    if (!f->expires || f->resolved) continue;
+    timer_.SetAt(f->queued_ns + timeout_ms * base::kNsPerMs);
+    return;
+  }
+}
+
+// The queue is in the order of its deadlines. If the server has been silent since
+// the first expired request was queued, the connection is given up; if bytes came,
+// only that request is, and its late reply will be discarded.
+void ServerSession::CheckTimeouts() {
+  const int64_t timeout_ns = server_->pool().settings().timeout_ms * base::kNsPerMs;
+  const int64_t now = worker().loop().now_ns();
+  for (Fragment* f = head_; f != nullptr && timeout_ns > 0; f = f->next) {
+    if (!f->expires || f->resolved) continue;
+    if (f->queued_ns + timeout_ns > now) break;
+    const bool silent = state_ != State::kOpen || last_read_ns_ <= f->queued_ns;
+    if (silent) {
+      CASHEW_LOG_WARN("server timed out pool={} server={} timeout_ms={}", server_->pool().name(),
+                      server_->name(), server_->pool().settings().timeout_ms);
+      return Fail(End::kTimeout, FailureKind::kSilent, kTimedOut);
+    }
+    server_->cells()[ServerMetric::kExpired].Add(1);
+    FailPart(server_->pool(), f, kTimedOut);
+  }
+  ArmTimer();
+}
+
+// ---- the end ---------------------------------------------------------------
+
+void ServerSession::Shutdown(std::string_view text) { Fail(End::kOurs, FailureKind::kLost, text); }
+
+void ServerSession::CloseWhenIdle() {
+  close_when_idle_ = true;
+  if (head_ == nullptr) Fail(End::kOurs, FailureKind::kLost, {});
+}
+
+std::vector<Fragment*> ServerSession::TakeAll() {
+  std::vector<Fragment*> all;
+  while (head_ != nullptr) {
+    all.push_back(head_);
+    PopHead();
+  }
+  return all;
+}
+
+void ServerSession::CloseTransport() {
+  if (transport_ != nullptr) {
+    worker().CountConnection(-1);
+    if (state_ == State::kOpen || state_ == State::kHandshake) {
+      server_->cells()[ServerMetric::kServerConnections].Add(-1);
+    }
+  }
+  transport_.reset();
+  parser_.reset();
+  out_.Clear(worker().buffers());
+  carry_.clear();
+  timer_.Cancel();
+  state_ = State::kClosed;
+  queued_offset_ = written_offset_ = 0;
+  reply_bytes_ = 0;
+  body_left_ = 0;
+  last_read_ns_ = 0;
+  readable_ = writable_ = hangup_ = false;
+}
+
+// The one place where a connection ends. Every request on it fails with `text`.
+void ServerSession::Fail(End end, FailureKind kind, std::string_view text) {
+  static constexpr ServerMetric kCounter[] = {ServerMetric::kServerEof, ServerMetric::kServerErr,
+                                              ServerMetric::kServerTimedout, ServerMetric::kDesync};
+  LocalPool& pool = server_->pool();
+  const bool was_up = state_ == State::kOpen || state_ == State::kHandshake;
+  std::vector<Fragment*> failed = TakeAll();
+  CloseTransport();
+  bool out = false;
+  if (end != End::kOurs) {
+    server_->cells()[kCounter[static_cast<int>(end)]].Add(1);
+    // An idle connection that closes is no failure, nor is it the server's fault
+    // when the two sides lost step.
+    const bool counts = end != End::kDesync && (!was_up || !failed.empty());
+    CASHEW_LOG_NOTICE("server connection ended pool={} server={} outstanding={} why=\"{}\"",
+                      pool.name(), server_->name(), failed.size(), text);
+    if (counts) out = server_->OnFailure({kind, connect_began_ns_}, std::string(text));
+  }
+  if (out) return worker().HoldErrors(pool.name(), std::move(failed), std::string(text));
+  for (Fragment* fragment : failed) {
+    FailPart(pool, fragment, text);
+    ReleasePart(pool, fragment);
+  }
+}
+
+}  // namespace cashew::proxy

@@ -1,0 +1,144 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "pkg/metrics/registry.h"
+#include "pkg/net/buffer.h"
+#include "pkg/net/event_loop.h"
+#include "pkg/net/transport.h"
+#include "pkg/pool/snapshot.h"
+#include "pkg/proxy/memory_budget.h"
+#include "pkg/proxy/request.h"
+
+namespace cashew::proxy {
+
+class LocalPool;
+
+// What all workers are given. Outlives them.
+struct Services {
+  const base::Clock* clock = &base::RealClock();
+  pool::FailureSink* failures = nullptr;
+  metrics::Registry* registry = nullptr;
+  MemoryBudget* budget = nullptr;
+  // The answer to memcached's `stats`, for a pool. Any thread.
+  std::function<std::string(const std::string& pool)> stats_text;
+};
+
+// How many clients each worker serves of a pool; the acceptor chooses by it. Shared
+// by the acceptor (adds) and the workers (subtract).
+struct ClientCount {
+  std::atomic<int64_t> value{0};
+};
+
+// What a worker must know to serve a pool.
+struct PoolAssignment {
+  std::shared_ptr<const pool::Snapshot> snapshot;
+  int connections = 1;  // this worker's share of server_connections
+  std::shared_ptr<ClientCount> clients;
+  std::shared_ptr<const net::TransportFactory> listen_transport;
+  std::shared_ptr<const net::TransportFactory> server_transport;
+};
+
+// One core: a loop, the sessions of the clients it was given, its own connections
+// to their pools' servers, and the present snapshots. Shares nothing with other
+// workers; all that reaches it comes through its loop's mailbox.
+class Worker {
+ public:
+  // `index` is its writer in the registry.
+  Worker(int index, const Services& services);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Any thread.
+  void Start();
+  void Stop();  // ends the loop, closes everything, joins
+  void Post(std::function<void()> message) { loop_.Post(std::move(message)); }
+  int64_t buffer_bytes() const { return arena_.bytes_in_use() + buffers_.mapped_bytes(); }
+  int64_t open_clients() const { return open_clients_.load(std::memory_order_relaxed); }
+  bool drain_begun() const { return draining_.load(std::memory_order_acquire); }
+
+  // Worker thread only, from here on.
+
+  // Installs a pool, or its next snapshot. Requests in flight finish where they are.
+  void Adopt(const PoolAssignment& assignment);
+  void RemovePool(const std::string& name);
+  // Takes an accepted socket.
+  void AddClient(const std::string& pool, int fd);
+  // Closes clients at their next request boundary: those that are idle now, at
+  // once. With `force`, all of them.
+  void Drain(bool force);
+
+  net::EventLoop& loop() { return loop_; }
+  net::BufferPool& buffers() { return buffers_; }
+  const Services& services() const { return services_; }
+  int index() const { return index_; }
+  metrics::ProcessCells& cells() { return *cells_; }
+  uint32_t Random() { return static_cast<uint32_t>(random_()); }
+
+  // Where every socket is read into: parsed in place, only a cut tail is kept.
+  char* read_buffer() { return read_buffer_.get(); }
+  static constexpr size_t kReadBuffer = 64 * 1024;
+  // Where every request is parsed into.
+  protocol::Command& command() { return command_; }
+  bool memory_scarce() const { return scarce_; }
+
+  Request* NewRequest();
+  // Frees it if nothing needs it any more.
+  void MaybeFree(Request* request);
+  std::unique_ptr<Split> NewSplit();
+  void RecycleSplit(std::unique_ptr<Split> split);
+
+  void CountClient(int change) {
+    open_clients_.store(open_clients() + change, std::memory_order_relaxed);
+  }
+  void CountConnection(int change);
+
+  // A failure whose verdict is that the server is out: its clients hear of it when
+  // the new ring is here, so that their next request goes elsewhere.
+  void HoldErrors(const std::string& pool, std::vector<Fragment*> fragments, std::string text);
+
+ private:
+  struct Held {
+    std::string pool;
+    std::vector<Fragment*> fragments;
+    std::string text;
+    int64_t until_ns;
+  };
+
+  void Run();
+  void EndOfRound();
+  void Tick();
+  void ReleaseHeld(const std::string* pool);
+  void EvictLargestClient();
+
+  const int index_;
+  const Services services_;
+  net::EventLoop loop_;
+  net::SlabArena arena_;
+  net::BufferPool buffers_;
+  net::ObjectPool<Request> requests_;
+  std::vector<std::unique_ptr<Split>> spare_splits_;
+  std::unique_ptr<char[]> read_buffer_;
+  protocol::Command command_;
+  std::shared_ptr<metrics::ProcessCells> cells_;
+  std::minstd_rand random_;
+  std::map<std::string, std::unique_ptr<LocalPool>> pools_;
+  std::vector<Held> held_;
+  net::Timer tick_;
+  bool scarce_ = false;
+  std::atomic<bool> draining_{false};
+  std::atomic<int64_t> open_clients_{0};
+  std::thread thread_;
+};
+
+}  // namespace cashew::proxy
