@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace cashew {
+
+// Becomes a daemon as nutcracker does: two forks, a session of its own, umask 0, the
+// standard streams on /dev/null, the working directory kept. Returns in the daemon;
+// the caller's process waits until ReportStarted() or the daemon's end, and exits
+// with 0 or 1 accordingly. (nutcracker's parent always exits with 0.)
+absl::Status Daemonize();
+
+// Tells the waiting parent that start-up succeeded. Nothing to do without Daemonize().
+void ReportStarted();
+// What the parent prints before it exits with 1.
+void ReportFailed(const std::string& why);
+
+// A pid file: decimal, no newline, 0644. Removed at the end, if it still is ours.
+class PidFile {
+ public:
+  PidFile() = default;
+  ~PidFile();
+  PidFile(const PidFile&) = delete;
+  PidFile& operator=(const PidFile&) = delete;
+  // The error names the file.
+  absl::Status Write(const std::string& path);
+
+ private:
+  std::string path_;
+};
+
+}  // namespace cashew

@@ -1,0 +1,158 @@
+// The proxy. Takes nutcracker's options and configuration; wiring only.
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "cmd/cashew/daemon.h"
+#include "cmd/cashew/flags.h"
+#include "fmt/format.h"
+#include "pkg/app/app.h"
+#include "pkg/base/build_info.h"
+#include "pkg/base/log.h"
+#include "pkg/config/config.h"
+#include "pkg/metrics/stats_json.h"
+
+namespace cashew {
+namespace {
+
+void Print(const std::string& text) { fmt::print(stderr, "{}", text); }
+
+void PrintProblems(const std::string& program, const config::LoadResult& result) {
+  for (const auto& error : result.errors) Print(fmt::format("{}: {}\n", program, error.ToString()));
+  for (const auto& warning : result.warnings) {
+    Print(fmt::format("{}: warning: {}\n", program, warning.ToString()));
+  }
+}
+
+// What the file says but this program does not do (yet), or does otherwise.
+std::vector<std::string> Unavailable(const config::Config& config) {
+  std::vector<std::string> reasons;
+  for (const config::Pool& pool : config.pools) {
+    if (pool.redis) {
+      reasons.push_back(fmt::format(
+          "pool \"{}\": redis: true is not served by version {}; memcached pools are", pool.name,
+          base::kVersion));
+    }
+    if (pool.membership == config::Membership::kGrpc) {
+      reasons.push_back(fmt::format(
+          "pool \"{}\": membership: grpc is not served by version {}; give a static list of servers",
+          pool.name, base::kVersion));
+    }
+  }
+  return reasons;
+}
+
+// Where a pool keeps workers idle, and options that no longer do what they did.
+void PrintAdvice(const std::string& program, const config::Config& config, const Flags& flags) {
+  const int workers = app::WorkerCount(config.global);
+  for (const config::Pool& pool : config.pools) {
+    if (pool.server_connections >= workers) continue;
+    Print(fmt::format("{}: note: pool \"{}\" runs on {} of {} workers, because server_connections "
+                      "is the total to each server; server_connections: {} uses all\n",
+                      program, pool.name, pool.server_connections, workers, workers));
+  }
+  const Flags defaults;
+  if (flags.mbuf_size != defaults.mbuf_size) {
+    Print(fmt::format("{}: note: -m is accepted and has no effect: buffers size themselves\n",
+                      program));
+  }
+  if (flags.stats_interval_ms != defaults.stats_interval_ms) {
+    Print(fmt::format("{}: note: -i is accepted and has no effect: statistics are always current\n",
+                      program));
+  }
+}
+
+int TestConfiguration(const std::string& program, const Flags& flags) {
+  const config::LoadResult result = config::LoadFile(flags.conf_file);
+  const auto unavailable = result.ok() ? Unavailable(result.config) : std::vector<std::string>();
+  const bool ok = result.ok() && unavailable.empty();
+  Print(fmt::format("{}: configuration file '{}' syntax is {}\n", program, flags.conf_file,
+                    ok ? "ok" : "invalid"));
+  PrintProblems(program, result);
+  for (const std::string& reason : unavailable) Print(fmt::format("{}: {}\n", program, reason));
+  if (ok) PrintAdvice(program, result.config, flags);
+  return ok ? 0 : 1;
+}
+
+// The default file is looked for under the working directory, as nutcracker does.
+void ExplainMissingFile(const std::string& program, const Flags& flags) {
+  std::error_code ignored;
+  if (flags.conf_file != Flags().conf_file || std::filesystem::exists(flags.conf_file, ignored)) {
+    return;
+  }
+  Print(fmt::format(
+      "{}: looked for the default configuration at {}; name another with -c FILE, or start from "
+      "the example cmd/cashew/cashew.yml (installed as share/doc/cashew/cashew.yml)\n",
+      program, (std::filesystem::current_path(ignored) / flags.conf_file).string()));
+}
+
+int Serve(const std::string& program, const Flags& flags) {
+  const auto fail = [&](const absl::Status& status) {
+    const std::string why = fmt::format("{}: {}", program, std::string(status.message()));
+    CASHEW_LOG_ERROR("{}", why);
+    base::FlushLog();
+    if (!flags.output.empty() || flags.daemonize) ReportFailed(why);
+    return 1;
+  };
+  if (auto status = base::InitLog(flags.verbosity, flags.output); !status.ok()) {
+    Print(fmt::format("{}: {}\n", program, std::string(status.message())));
+    return 1;
+  }
+  // Read before the fork, so that whoever starts a daemon sees what is wrong.
+  config::LoadResult result = config::LoadFile(flags.conf_file);
+  const auto unavailable = result.ok() ? Unavailable(result.config) : std::vector<std::string>();
+  if (!result.ok() || !unavailable.empty()) {
+    PrintProblems(program, result);
+    for (const std::string& reason : unavailable) Print(fmt::format("{}: {}\n", program, reason));
+    if (!flags.output.empty()) {
+      for (const auto& error : result.errors) CASHEW_LOG_ERROR("{}", error.ToString());
+      for (const std::string& reason : unavailable) CASHEW_LOG_ERROR("{}", reason);
+    }
+    ExplainMissingFile(program, flags);
+    return 1;
+  }
+  if (flags.daemonize) {
+    if (auto status = Daemonize(); !status.ok()) return fail(status);
+  }
+  PidFile pid_file;
+  if (!flags.pid_file.empty()) {
+    if (auto status = pid_file.Write(flags.pid_file); !status.ok()) return fail(status);
+  }
+  app::BlockHandledSignals();
+  base::StartAsyncLog();
+  CASHEW_LOG_NOTICE("{}-{} started on pid {} config={}", program, base::kVersion, getpid(),
+                    flags.conf_file);
+  for (const auto& warning : result.warnings) CASHEW_LOG_WARN("{}", warning.ToString());
+
+  auto app = app::App::Start({std::move(result.config), flags.stats_addr, flags.stats_port});
+  if (!app.ok()) return fail(app.status());
+  CASHEW_LOG_NOTICE("{}-{} ready", program, base::kVersion);
+  ReportStarted();
+  (*app)->Run();
+  CASHEW_LOG_NOTICE("{}-{} done", program, base::kVersion);
+  base::FlushLog();
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  const FlagsResult parsed = ParseFlags(argc, argv);
+  if (!parsed.error.empty()) {
+    Print(parsed.error + "\n" + UsageText(parsed.program));
+    return 1;
+  }
+  const Flags& flags = parsed.flags;
+  if (flags.help || flags.version || flags.describe_stats) {
+    Print(VersionText(parsed.program));
+    if (flags.help) Print(UsageText(parsed.program));
+    if (flags.describe_stats) Print(metrics::DescribeStats());
+    return 0;
+  }
+  return flags.test_conf ? TestConfiguration(parsed.program, flags) : Serve(parsed.program, flags);
+}
+
+}  // namespace
+}  // namespace cashew
+
+int main(int argc, char** argv) { return cashew::Main(argc, argv); }

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "pkg/admin/http_server.h"
+#include "pkg/admin/stats_server.h"
+#include "pkg/app/control.h"
+#include "pkg/config/config.h"
+#include "pkg/metrics/registry.h"
+#include "pkg/proxy/acceptor.h"
+#include "pkg/proxy/memory_budget.h"
+#include "pkg/proxy/worker.h"
+
+namespace cashew::app {
+
+// A whole proxy: built from a configuration, run, drained.
+//
+//   auto app = App::Start({.config = config});
+//   if (!app.ok()) return Fail(app.status());
+//   (*app)->Run();
+//
+// Start() makes threads: a daemon has forked before. The handled signals must be
+// blocked (BlockHandledSignals).
+class App {
+ public:
+  struct Options {
+    config::Config config;
+    std::string stats_addr = "0.0.0.0";
+    int stats_port = 22222;
+  };
+
+  // Binds everything and starts. The error names what could not be had.
+  static absl::StatusOr<std::unique_ptr<App>> Start(Options options);
+  ~App();
+  App(const App&) = delete;
+  App& operator=(const App&) = delete;
+
+  // Until a signal ended the drain; then everything is stopped.
+  void Run();
+
+ private:
+  explicit App(Options options);
+  absl::Status Init();
+  absl::Status StartAdmin();
+  std::string StatsJson() const;
+  std::string Prometheus() const;
+  std::string MemcachedStats(const std::string& pool) const;
+  void StopAll();
+
+  const Options options_;
+  const int worker_count_;
+  const int64_t started_us_;
+  metrics::Registry registry_;
+  proxy::MemoryBudget budget_;
+  health::Board board_;
+  proxy::Services services_;
+  std::vector<std::unique_ptr<proxy::Worker>> workers_;
+  std::unique_ptr<Control> control_;
+  std::unique_ptr<proxy::Acceptor> acceptor_;
+  std::unique_ptr<admin::StatsServer> stats_;
+  std::unique_ptr<admin::HttpServer> http_;
+};
+
+// Workers that a configuration asks for (auto: the CPUs this process may use).
+int WorkerCount(const config::Global& global);
+
+}  // namespace cashew::app

@@ -1,0 +1,134 @@
+#include "pkg/app/reports.h"
+
+#include <unistd.h>
+
+#include "fmt/format.h"
+#include "nlohmann/json.hpp"
+#include "pkg/base/build_info.h"
+#include "pkg/hash/hash.h"
+#include "pkg/ring/ring.h"
+
+namespace cashew::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string Dump(const Json& json) {
+  // Names are whatever bytes the file held.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json DescribeServers(const config::Pool& pool) {
+  Json servers = Json::array();
+  for (const config::Server& server : pool.servers) {
+    servers.push_back(
+        {{"name", server.name}, {"address", server.address.text}, {"weight", server.weight}});
+  }
+  return servers;
+}
+
+Json DescribePool(const config::Pool& pool) {
+  Json json;
+  json["listen"] = pool.listen.text;
+  json["hash"] = std::string(hash::KindName(pool.hash));
+  json["hash_tag"] = pool.hash_tag ? std::string(pool.hash_tag->data(), 2) : "";
+  json["distribution"] = std::string(ring::DistributionName(pool.distribution));
+  json["timeout"] = pool.timeout_ms;
+  json["backlog"] = pool.backlog;
+  json["client_connections"] = pool.client_connections;
+  json["redis"] = pool.redis;
+  json["redis_auth"] = pool.redis_auth.empty() ? "" : "(hidden)";
+  json["redis_db"] = pool.redis_db;
+  json["preconnect"] = pool.preconnect;
+  json["tcpkeepalive"] = pool.tcpkeepalive;
+  json["reuseport"] = pool.reuseport;
+  json["auto_eject_hosts"] = pool.auto_eject_hosts;
+  json["server_connections"] = pool.server_connections;
+  json["server_retry_timeout"] = pool.server_retry_timeout_ms;
+  json["server_failure_limit"] = pool.server_failure_limit;
+  json["compat"] = pool.compat == config::Compat::kStrict ? "strict" : "improved";
+  json["eject_mode"] = pool.eject_mode == config::EjectMode::kKeepRing ? "keep_ring" : "rehash";
+  json["get_errors"] = pool.get_errors == config::GetErrors::kMiss ? "miss" : "error";
+  json["tls"] = {{"listen", pool.tls_listen.has_value()}, {"servers", pool.tls_servers.has_value()}};
+  json["client_max_inflight"] = pool.client_max_inflight;
+  json["client_max_buffer"] = pool.client_max_buffer;
+  json["servers"] = DescribeServers(pool);
+  return json;
+}
+
+std::string AddressOf(const pool::Server& server) {
+  if (!server.unix_path.empty()) return server.unix_path;
+  const bool v6 = server.host.find(':') != std::string::npos;
+  return v6 ? fmt::format("[{}]:{}", server.host, server.port)
+            : fmt::format("{}:{}", server.host, server.port);
+}
+
+}  // namespace
+
+std::string DescribeConfig(const config::Config& config) {
+  Json json;
+  json["global"] = {{"workers", config.global.workers},
+                    {"admin", config.global.admin},
+                    {"drain_timeout_ms", config.global.drain_timeout_ms},
+                    {"drain_grace_ms", config.global.drain_grace_ms},
+                    {"max_client_connections", config.global.max_client_connections},
+                    {"max_buffer_memory", config.global.max_buffer_memory}};
+  json["pools"] = Json::object();
+  for (const config::Pool& pool : config.pools) json["pools"][pool.name] = DescribePool(pool);
+  return Dump(json);
+}
+
+std::string PoolsJson(const std::vector<std::shared_ptr<const pool::Snapshot>>& snapshots,
+                      const metrics::Totals& totals) {
+  Json json = Json::array();
+  for (const auto& snapshot : snapshots) {
+    Json pool;
+    pool["name"] = snapshot->settings().name;
+    pool["version"] = snapshot->version();
+    pool["hash"] = std::string(hash::KindName(snapshot->settings().hash));
+    pool["distribution"] =
+        std::string(ring::DistributionName(snapshot->settings().distribution));
+    pool["membership_checksum"] = snapshot->membership_checksum();
+    pool["ring_checksum"] = snapshot->ring().checksum();
+    pool["live_servers"] = snapshot->live_servers();
+    for (const metrics::PoolTotals& t : totals.pools) {
+      if (t.name != snapshot->settings().name) continue;
+      pool["client_connections"] = t.values[metrics::PoolMetric::kClientConnections];
+    }
+    pool["servers"] = Json::array();
+    for (const pool::Server& server : snapshot->servers()) {
+      pool["servers"].push_back({{"name", server.name},
+                                 {"address", AddressOf(server)},
+                                 {"ip", server.ip},
+                                 {"weight", server.weight},
+                                 {"state", server.live ? "live" : "ejected"}});
+    }
+    json.push_back(std::move(pool));
+  }
+  return Dump(json);
+}
+
+std::string MemcachedStatsText(const metrics::Totals& totals, const std::string& pool,
+                               int64_t uptime_s) {
+  std::string text = fmt::format("STAT pid {}\r\nSTAT uptime {}\r\nSTAT version cashew-{}\r\n",
+                                 getpid(), uptime_s, base::kVersion);
+  const auto line = [&text](std::string_view prefix, const char* name, int64_t value) {
+    if (*name != '\0') text += fmt::format("STAT {}{} {}\r\n", prefix, name, value);
+  };
+  for (const metrics::PoolTotals& t : totals.pools) {
+    if (t.name != pool) continue;
+#define CASHEW_STAT(id, json, prom, kind, help) line("", json, t.values[metrics::PoolMetric::id]);
+    CASHEW_POOL_METRICS(CASHEW_STAT)
+#undef CASHEW_STAT
+    for (const metrics::ServerTotals& server : t.servers) {
+      const std::string prefix = server.name + ":";
+#define CASHEW_STAT(id, json, prom, kind, help) \
+  line(prefix, json, server.values[metrics::ServerMetric::id]);
+      CASHEW_SERVER_METRICS(CASHEW_STAT)
+#undef CASHEW_STAT
+    }
+  }
+  return text + "END\r\n";
+}
+
+}  // namespace cashew::app

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pkg/config/config.h"
+#include "pkg/metrics/totals.h"
+#include "pkg/pool/snapshot.h"
+
+// What the proxy tells people and scripts about itself.
+
+namespace cashew::app {
+
+// The configuration in use, as JSON; secrets are shown as "(hidden)".
+std::string DescribeConfig(const config::Config& config);
+
+// Pools, servers, addresses and health, as JSON.
+std::string PoolsJson(const std::vector<std::shared_ptr<const pool::Snapshot>>& snapshots,
+                      const metrics::Totals& totals);
+
+// The answer to memcached's `stats` in a pool: STAT lines and END.
+std::string MemcachedStatsText(const metrics::Totals& totals, const std::string& pool,
+                               int64_t uptime_s);
+
+}  // namespace cashew::app
