@@ -11,12 +11,15 @@
 #include <cstring>
 #include <fstream>
 
+#include "absl/debugging/failure_signal_handler.h"
+#include "absl/debugging/symbolize.h"
 #include "fmt/format.h"
 
 namespace cashew {
 namespace {
 
 int report_fd = -1;  // to the waiting parent
+int crash_fd = -1;   // where a stack trace goes; -1: stderr
 
 absl::Status Errno(std::string_view what) {
   return absl::InternalError(fmt::format("{}: {}", what, strerror(errno)));
@@ -81,6 +84,21 @@ void ReportFailed(const std::string& why) {
   [[maybe_unused]] const ssize_t n = write(report_fd, why.data(), why.size());
   close(report_fd);
   report_fd = -1;
+}
+
+void InstallCrashHandler(const char* program, const std::string& log_path) {
+  absl::InitializeSymbolizer(program);
+  if (!log_path.empty()) {
+    crash_fd = open(log_path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  }
+  absl::FailureSignalHandlerOptions options;
+  options.call_previous_handler = true;
+  options.writerfn = [](const char* text) {
+    if (text == nullptr) return;
+    const int fd = crash_fd >= 0 ? crash_fd : STDERR_FILENO;
+    [[maybe_unused]] const ssize_t n = write(fd, text, strlen(text));
+  };
+  absl::InstallFailureSignalHandler(options);
 }
 
 PidFile::~PidFile() {

@@ -17,6 +17,10 @@ void ReportStarted();
 // What the parent prints before it exits with 1.
 void ReportFailed(const std::string& why);
 
+// On a crash, writes a stack trace to the log file (stderr when `log_path` is empty),
+// then dies of the signal as before. nutcracker: nc_signal.c, SIGSEGV.
+void InstallCrashHandler(const char* program, const std::string& log_path);
+
 // A pid file: decimal, no newline, 0644. Removed at the end, if it still is ours.
 class PidFile {
  public:

@@ -177,6 +177,7 @@ std::string ProgramName(int argc, char** argv) {
 FlagsResult ParseFlags(int argc, char** argv) {
   FlagsResult result;
   result.program = ProgramName(argc, argv);
+  if (argc < 1) return result;
   opterr = 0;
   optind = 0;  // glibc: start over, whoever called getopt before
   for (;;) {

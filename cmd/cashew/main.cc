@@ -120,6 +120,7 @@ int Serve(const std::string& program, const Flags& flags) {
   if (!flags.pid_file.empty()) {
     if (auto status = pid_file.Write(flags.pid_file); !status.ok()) return fail(status);
   }
+  InstallCrashHandler(program.c_str(), flags.output);
   app::BlockHandledSignals();
   base::StartAsyncLog();
   CASHEW_LOG_NOTICE("{}-{} started on pid {} config={}", program, base::kVersion, getpid(),

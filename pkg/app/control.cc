@@ -20,6 +20,8 @@ namespace cashew::app {
 namespace {
 
 constexpr int64_t kDrainCheckMs = 20;
+// For replies that are still due when drain_timeout is over.
+constexpr int64_t kForceMs = 2000;
 // How long after a silent timeout a confirming probe waits, when the pool has no
 // timeout to derive it from.
 constexpr int64_t kConfirmMs = 100;
@@ -362,10 +364,19 @@ void Control::CheckDrained() {
     clients += worker->open_clients();
     begun = begun && worker->drain_begun();
   }
-  const bool late = waited_ms >= parts_.drain_grace_ms + parts_.drain_timeout_ms;
-  if (!late && (clients > 0 || !begun)) return drain_.SetAfterMs(kDrainCheckMs);
-  if (clients > 0) CASHEW_LOG_WARN("drain timed out clients={}", clients);
-  loop_.Stop();
+  if (begun && clients == 0) return loop_.Stop();
+  const int64_t late_ms = waited_ms - parts_.drain_grace_ms - parts_.drain_timeout_ms;
+  if (late_ms >= kForceMs) {
+    CASHEW_LOG_WARN("drain timed out clients={}", clients);
+    return loop_.Stop();
+  }
+  if (late_ms >= 0 && !forced_) {
+    forced_ = true;
+    for (proxy::Worker* worker : parts_.workers) {
+      worker->Post([worker] { worker->Drain(/*force=*/true); });
+    }
+  }
+  drain_.SetAfterMs(kDrainCheckMs);
 }
 
 std::vector<std::string> Control::NotReadyReasons() const {

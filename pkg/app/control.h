@@ -93,6 +93,7 @@ class Control {
   net::Timer drain_;
   int64_t drain_began_ns_ = 0;
   bool accepting_ = true;
+  bool forced_ = false;  // clients are read no more
 
   std::thread resolver_;
   std::atomic<bool> stop_resolver_{false};

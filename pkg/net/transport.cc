@@ -1,5 +1,7 @@
 #include "pkg/net/transport.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -53,6 +55,11 @@ class PlainFactory final : public TransportFactory {
 };
 
 }  // namespace
+
+int64_t Transport::UnsentBytes() const {
+  int bytes = 0;
+  return ioctl(fd_, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
 
 std::unique_ptr<Transport> NewPlainTransport(int fd) {
   return std::make_unique<PlainTransport>(fd);

@@ -34,6 +34,8 @@ class Transport {
   virtual void ShutdownWrite() = 0;
 
   int fd() const { return fd_; }
+  // Bytes written that the peer has not acknowledged yet; 0 when unknown.
+  int64_t UnsentBytes() const;
 
  protected:
   explicit Transport(int fd) : fd_(fd) {}

@@ -78,8 +78,9 @@ class RequestParser {
   // ended. After kInvalid the connection is to be closed without a word.
   virtual ParseResult Parse(std::string_view in, Command* out) = 0;
   // Gives up the message whose size Parse() last told (`wanted`): the rest of it is
-  // passed over. The caller answers for it.
-  virtual void SkipMessage() = 0;
+  // passed over. The caller answers for it, unless the client wants no reply: which
+  // of them is returned.
+  virtual Quiet SkipMessage() = 0;
 };
 
 // What a server owes for one request it was sent.

@@ -19,6 +19,9 @@ using metrics::PoolMetric;
 
 constexpr int kMaxIov = 64;
 constexpr uint32_t kFirstKeep = 1024;
+// What a message that has begun may reserve before its bytes are here.
+constexpr size_t kReserve = 128 * 1024;
+constexpr size_t kKeysKept = 16 * 1024;
 // From this size on a request is refused when memory is short.
 constexpr size_t kLargeRequest = 16 * 1024;
 // A peer that was told goodbye gets this long to say so too. Closing earlier, with
@@ -86,18 +89,21 @@ bool ClientSession::Handshake() {
 void ClientSession::ReadRound() {
   if (state_ == State::kClosed || state_ == State::kFinishing || input_ended_) return;
   if (in_ != nullptr && !incomplete_ && state_ == State::kOpen) OnInput({});
-  if (!readable_ || state_ == State::kClosed || state_ == State::kFinishing || Blocked()) return;
+  if (!readable_ || state_ == State::kClosed || state_ == State::kFinishing || Pause()) return;
 
   Worker& worker = pool_->worker();
   iovec iov[2];
   int count = 0;
+  bool to_end = false;  // iov[0] ends where the message ends
   const bool discard = state_ == State::kLingering;
   if (in_ != nullptr && !discard) {
     // Up to the end of the message, when that is known, and what follows apart.
-    const size_t room = wanted_ != 0 ? wanted_ - in_->filled : in_->room();
+    const size_t left = wanted_ != 0 ? wanted_ - in_->filled : in_->room();
+    const size_t room = std::min<size_t>(left, in_->room());
     iov[count++] = {in_->data() + in_->filled, room};
+    to_end = wanted_ != 0 && room == left;
   }
-  if (count == 0 || wanted_ != 0) iov[count++] = {worker.read_buffer(), Worker::kReadBuffer};
+  if (count == 0 || to_end) iov[count++] = {worker.read_buffer(), Worker::kReadBuffer};
 
   const net::IoResult result = transport_->Read(iov, count);
   switch (result.status) {
@@ -149,11 +155,7 @@ void ClientSession::OnInput(std::string_view fresh) {
 std::string_view ClientSession::ParseAll(std::string_view in, net::Chunk* chunk) {
   protocol::Command& command = pool_->worker().command();
   while (!in.empty() && state_ == State::kOpen) {
-    if (Blocked()) {
-      if (!paused_) pool_->cells()[PoolMetric::kClientPauses].Add(1);
-      paused_ = true;
-      return in;
-    }
+    if (Pause()) return in;
     const protocol::ParseResult result = parser_->Parse(in, &command);
     if (result.status == protocol::ParseStatus::kDone) OnRequest(command, chunk);
     in.remove_prefix(result.consumed);
@@ -168,14 +170,17 @@ std::string_view ClientSession::ParseAll(std::string_view in, net::Chunk* chunk)
       return in;
     }
   }
+  // A line of very many keys must not leave its room behind.
+  if (command.keys.capacity() > kKeysKept) std::vector<std::string_view>().swap(command.keys);
   return state_ == State::kOpen ? in : std::string_view{};
 }
 
 // True when the request whose value is still to come was refused for lack of memory.
 bool ClientSession::Shed(size_t wanted) {
   if (wanted < kLargeRequest || !pool_->worker().memory_scarce()) return false;
-  parser_->SkipMessage();
+  const protocol::Quiet quiet = parser_->SkipMessage();
   pool_->cells()[PoolMetric::kClientsShed].Add(1);
+  if (quiet == protocol::Quiet::kAll) return true;
   Request* request = pool_->worker().NewRequest();
   request->client = this;
   pending_.Push(request);
@@ -184,17 +189,22 @@ bool ClientSession::Shed(size_t wanted) {
   return true;
 }
 
-// Keeps `rest`, then `more`, for the next read, with room for what is known to
-// come. `rest` may lie in in_.
+// Keeps `rest`, then `more`, for the next read, with room for what is to come: a
+// small message gets all it needs at once; for a large one memory follows the bytes,
+// so that announcing a length reserves nothing. `rest` may lie in in_.
 void ClientSession::Keep(std::string_view rest, std::string_view more) {
   net::BufferPool& buffers = pool_->worker().buffers();
   const size_t size = rest.size() + more.size();
-  const size_t need =
-      std::max<size_t>(wanted_, incomplete_ ? std::max<size_t>(kFirstKeep, 2 * size) : size);
-  const bool in_place =
-      in_ != nullptr && rest.data() == in_->data() && in_->capacity >= need && more.empty();
+  const bool in_place = in_ != nullptr && rest.data() == in_->data() && more.empty() &&
+                        (!incomplete_ || in_->room() > 0);
   if (in_place) return;
-  net::Chunk* chunk = buffers.NewChunk(wanted_ != 0 ? std::max(wanted_, size) : need);
+  size_t need = size;
+  if (wanted_ != 0) {
+    need = std::max(size, std::min(wanted_, std::max(kReserve, 4 * size)));
+  } else if (incomplete_) {
+    need = std::max<size_t>(kFirstKeep, 2 * size);
+  }
+  net::Chunk* chunk = buffers.NewChunk(need);
   memcpy(chunk->data(), rest.data(), rest.size());
   if (!more.empty()) memcpy(chunk->data() + rest.size(), more.data(), more.size());
   chunk->filled = static_cast<uint32_t>(size);
@@ -207,14 +217,23 @@ void ClientSession::DropInput() {
   in_ = nullptr;
 }
 
+// The message being received does not count: it must be able to arrive.
 bool ClientSession::Blocked() const {
   const pool::Settings& settings = pool_->settings();
-  return inflight_ >= settings.client_max_inflight || held_bytes() >= settings.client_max_buffer;
+  return inflight_ >= settings.client_max_inflight ||
+         request_bytes_ + static_cast<int64_t>(out_.size()) >= settings.client_max_buffer;
+}
+
+// Blocked, and counted when that is new.
+bool ClientSession::Pause() {
+  if (!Blocked()) return false;
+  if (!paused_) pool_->cells()[PoolMetric::kClientPauses].Add(1);
+  paused_ = true;
+  return true;
 }
 
 int64_t ClientSession::held_bytes() const {
-  return request_bytes_ + static_cast<int64_t>(out_.size()) +
-         (in_ != nullptr ? static_cast<int64_t>(in_->capacity) : 0);
+  return request_bytes_ + static_cast<int64_t>(out_.size()) + (in_ != nullptr ? in_->filled : 0);
 }
 
 // A half-close: what was asked is still answered; a request cut off is dropped.
@@ -374,23 +393,31 @@ void ClientSession::Linger() {
   pool_->worker().loop().MarkReady(this);
 }
 
-void ClientSession::Drain() {
+void ClientSession::Drain(bool force) {
   draining_ = true;
   // Bytes may have arrived that were not announced yet: look once more first.
   if (state_ == State::kOpen) {
     readable_ = true;
     ReadRound();
   }
+  if (state_ == State::kOpen && force) state_ = State::kFinishing;
   MaybeFinish();
 }
 
 void ClientSession::CheckPatience(int64_t now_ns) {
-  const int64_t idle_ns = now_ns - progress_ns_;
   const pool::Settings& settings = pool_->settings();
-  if (state_ == State::kLingering && idle_ns >= kLingerNs) return Close(error_);
-  if (state_ == State::kHandshake && idle_ns >= kHandshakeNs) return Close(/*as_error=*/true);
   const bool stuck = !out_.empty() && (held_bytes() >= settings.client_max_buffer ||
                                        state_ == State::kFinishing);
+  if (stuck) {
+    // The kernel calls a socket writable when a good part of its buffer is free, so a
+    // slow but steady reader shows only there.
+    const int64_t unsent = transport_->UnsentBytes();
+    if (unsent < last_unsent_) progress_ns_ = now_ns;
+    last_unsent_ = unsent;
+  }
+  const int64_t idle_ns = now_ns - progress_ns_;
+  if (state_ == State::kLingering && idle_ns >= kLingerNs) return Close(error_);
+  if (state_ == State::kHandshake && idle_ns >= kHandshakeNs) return Close(/*as_error=*/true);
   if (stuck && idle_ns >= settings.client_write_timeout_ms * base::kNsPerMs) Evict();
 }
 

@@ -41,8 +41,9 @@ class ClientSession final : public net::IoHandler {
 
   // Ends the connection now, as an error of this side.
   void Abort();
-  // Ends it at the next request boundary: now, if it is at one.
-  void Drain();
+  // Ends it when it is at a request boundary: now, if it is. With `force` no further
+  // request is read, so that even a client that never pauses comes to one.
+  void Drain(bool force);
   // For the pool's tick: ends it when it lingers or does not read for too long.
   void CheckPatience(int64_t now_ns);
   // Closed because it held too much.
@@ -69,6 +70,7 @@ class ClientSession final : public net::IoHandler {
   void Keep(std::string_view rest, std::string_view more);
   void DropInput();
   bool Blocked() const;
+  bool Pause();
   void OnInputEnd();
 
   // A request's start.
@@ -96,6 +98,7 @@ class ClientSession final : public net::IoHandler {
   int64_t inflight_ = 0;
   int64_t request_bytes_ = 0;  // of requests and replies not yet in out_
   int64_t progress_ns_ = 0;    // when the client last took a byte
+  int64_t last_unsent_ = 0;
   size_t wanted_ = 0;          // size of the message that in_ begins, when known
   State state_ = State::kHandshake;
   bool readable_ = false;

@@ -206,7 +206,7 @@ void LocalPool::RemoveFromClients(ClientSession* client) {
 void LocalPool::Drain(bool force) {
   for (ClientSession* client = clients_; client != nullptr;) {
     ClientSession* following = client->next;
-    force ? client->Abort() : client->Drain();
+    client->Drain(force);
     client = following;
   }
 }

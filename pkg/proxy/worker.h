@@ -74,8 +74,8 @@ class Worker {
   void RemovePool(const std::string& name);
   // Takes an accepted socket.
   void AddClient(const std::string& pool, int fd);
-  // Closes clients at their next request boundary: those that are idle now, at
-  // once. With `force`, all of them.
+  // Closes clients that are at a request boundary: those that are idle now, at once.
+  // With `force` no further request is read, so that all of them come to one.
   void Drain(bool force);
 
   net::EventLoop& loop() { return loop_; }
@@ -118,6 +118,7 @@ class Worker {
   void Run();
   void EndOfRound();
   void Tick();
+  void TrimHeap();
   void ReleaseHeld(const std::string* pool);
   void EvictLargestClient();
 
@@ -136,6 +137,7 @@ class Worker {
   std::vector<Held> held_;
   net::Timer tick_;
   bool scarce_ = false;
+  int64_t crowd_ = 0;  // the most clients since the heap was trimmed
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> open_clients_{0};
   std::thread thread_;

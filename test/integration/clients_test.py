@@ -83,10 +83,19 @@ class TestPymemcache:
     def test_stats(self, client):
         assert client.stats()
 
-    @pytest.mark.improved
-    def test_gat(self, client):
-        client.set("py-gat", "1")
-        assert client.gat("py-gat", 60) == b"1"
+    def test_touch_changes_how_long_a_value_lives(self, client, servers):
+        # No stock client here speaks gat; basic_test asks for it byte by byte.
+        client.set("py-touch", "1", expire=1000, noreply=False)
+        assert client.touch("py-touch", 60, noreply=False)
+        answers = []
+        for server in servers:
+            with server.client() as direct:
+                answers.append(direct.command("mg py-touch t"))
+        (ttl,) = [int(answer[4:]) for answer in answers if answer != b"EN"]
+        assert 0 < ttl <= 60
+        assert client.touch("py-touch", -1, noreply=False)
+        assert client.get("py-touch") is None
+        assert not client.touch("py-touch", 60, noreply=False)
 
     @pytest.mark.improved
     def test_a_refused_command_is_an_exception_and_the_client_goes_on(self, client):

@@ -199,6 +199,8 @@ def _yaml_value(value):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, dict):
+        return "{%s}" % ", ".join("%s: %s" % (k, _yaml_value(v)) for k, v in value.items())
     return '"%s"' % str(value).replace("\\", "\\\\").replace('"', '\\"')
 
 

@@ -31,6 +31,7 @@ constexpr std::string_view kBadBase64 = "CLIENT_ERROR error decoding key\r\n";
 
 constexpr std::string_view kNoReply = "noreply";
 constexpr std::string_view kPlaceholder = "placeholder";  // what routes a command without a key
+constexpr size_t kMaxExptimeDigits = 11;  // -2147483648
 constexpr size_t kMaxTokens = 24;                         // memcached's own limit for a meta line
 
 template <typename T>
@@ -180,9 +181,10 @@ ParseResult MemcachedRequestParser::Parse(std::string_view in, Command* out) {
   return ParseLine(in, static_cast<size_t>(static_cast<const char*>(lf) - in.data()), out);
 }
 
-void MemcachedRequestParser::SkipMessage() {
+Quiet MemcachedRequestParser::SkipMessage() {
   skip_ = message_;
   scanned_ = message_ = line_ = 0;
+  return message_quiet_;
 }
 
 // Whether a line of `length` bytes before its LF, or without one yet, is longer than
@@ -193,7 +195,7 @@ bool MemcachedRequestParser::LineTooLong(std::string_view in, size_t length) con
   const CommandSpec* spec = FindCommand(NextWord(&rest));
   const bool many_keys =
       spec != nullptr && (spec->shape == Shape::kKeys || spec->shape == Shape::kExptimeKeys);
-  return !many_keys || length >= limits_.max_value;
+  return !many_keys || length >= std::min(limits_.max_value, kMaxKeysLine);
 }
 
 ParseResult MemcachedRequestParser::ParseLine(std::string_view in, size_t newline, Command* out) {
@@ -252,7 +254,9 @@ ParseResult MemcachedRequestParser::Keys(const CommandSpec& spec, const Line& li
   out->verb_argument = {};
   if (spec.shape == Shape::kExptimeKeys) {
     out->verb_argument = NextWord(&rest);
-    if (!Number<int32_t>(out->verb_argument)) return Answer(line, kBadExptime, out);
+    // Not with a thousand zeros before it, either: memcached hangs up on long gat lines.
+    const bool short_enough = out->verb_argument.size() <= kMaxExptimeDigits;
+    if (!short_enough || !Number<int32_t>(out->verb_argument)) return Answer(line, kBadExptime, out);
   }
   out->is_read = spec.shape == Shape::kKeys;
   out->keys.clear();
@@ -329,6 +333,7 @@ ParseResult MemcachedRequestParser::Value(const CommandSpec& spec, const Line& l
   if (line.in.size() < message) {
     message_ = message;
     line_ = line.bytes.size();
+    message_quiet_ = out->quiet;
     return {ParseStatus::kNeedMore, 0, message};
   }
   out->body = line.in.substr(line.bytes.size(), length + 2);

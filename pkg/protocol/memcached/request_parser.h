@@ -12,6 +12,8 @@ namespace cashew::protocol::memcached {
 inline constexpr size_t kMaxKey = 250;
 // memcached closes on longer lines, gets excepted.
 inline constexpr size_t kMaxLine = 2048;
+// A get of 100,000 keys of full length has 25 MB.
+inline constexpr size_t kMaxKeysLine = size_t{32} << 20;
 
 // memcached's text protocol, requests (doc/protocol.txt of memcached 1.6). What
 // passes is valid by memcached's own rules, so that a server has one answer for it
@@ -21,7 +23,7 @@ class MemcachedRequestParser final : public RequestParser {
  public:
   explicit MemcachedRequestParser(const Codec::Limits& limits) : limits_(limits) {}
   ParseResult Parse(std::string_view in, Command* out) override;
-  void SkipMessage() override;
+  Quiet SkipMessage() override;
 
  private:
   struct Line;
@@ -47,6 +49,7 @@ class MemcachedRequestParser final : public RequestParser {
   size_t scanned_ = 0;  // bytes of the present line known to hold no LF
   size_t message_ = 0;  // bytes of the present line and its value, when known
   size_t line_ = 0;     // … of its line, LF included
+  Quiet message_quiet_ = Quiet::kNo;  // what its line said
   size_t skip_ = 0;     // bytes of a refused value still to come
 };
 
