@@ -110,6 +110,8 @@ bool FlagNumberFits(char flag, std::string_view number) {
   return Number<uint64_t>(number).has_value();
 }
 
+uint64_t FlagBit(char letter) { return uint64_t{1} << (static_cast<uint8_t>(letter) & 63); }
+
 Quiet MetaQuiet(bool quiet) { return quiet ? Quiet::kNominal : Quiet::kNo; }
 
 }  // namespace
@@ -374,6 +376,18 @@ ParseResult MemcachedRequestParser::KeyOnly(const CommandSpec& spec, const Line&
   return Forward(spec, line, out);
 }
 
+// Whether the reply would hold a decoded key's CR or LF as they are, so that a client
+// could write replies of its own choosing onto a shared connection. memcached 1.6.18
+// does that for `me`, and for the misses of `mg` with the flag k. `seen`: flags by
+// letter.
+bool MemcachedRequestParser::EchoesLineEnd(const CommandSpec& spec, std::string_view key,
+                                           uint64_t seen) {
+  const bool echoes = spec.reply == ReplyKind::kMetaDebug ||
+                      (spec.reply == ReplyKind::kMetaGet && (seen & FlagBit('k')) != 0);
+  return echoes && (seen & FlagBit('b')) != 0 &&
+         key.find_first_of("\r\n") != std::string_view::npos;
+}
+
 ParseResult MemcachedRequestParser::Meta(const CommandSpec& spec, const Line& given, Command* out) {
   Line line = given;
   line.Split();
@@ -405,7 +419,7 @@ ParseResult MemcachedRequestParser::Meta(const CommandSpec& spec, const Line& gi
     if (memchr(flag.data(), '\0', flag.size()) != nullptr) return refuse(kBadToken);
     const size_t at = spec.flags.find(flag[0]);
     if (at == std::string_view::npos || flag[0] == '#' || flag[0] == '?') return refuse(kBadFlag);
-    const uint64_t bit = uint64_t{1} << (static_cast<uint8_t>(flag[0]) & 63);
+    const uint64_t bit = FlagBit(flag[0]);
     if ((seen & bit) != 0) return refuse(kDuplicateFlag);
     seen |= bit;
     const bool numeric = at + 1 < spec.flags.size() && spec.flags[at + 1] == '#';
@@ -422,6 +436,7 @@ ParseResult MemcachedRequestParser::Meta(const CommandSpec& spec, const Line& gi
       line.word[kept++] = flag;
     }
   }
+  if (EchoesLineEnd(spec, out->key, seen)) return refuse(kBadKey);
   line.words = kept;
   out->quiet = MetaQuiet(quiet);
   out->is_read = spec.reply == ReplyKind::kMetaGet;

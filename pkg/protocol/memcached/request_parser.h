@@ -34,6 +34,7 @@ class MemcachedRequestParser final : public RequestParser {
   ParseResult Storage(const CommandSpec& spec, const Line& line, Command* out);
   ParseResult KeyOnly(const CommandSpec& spec, const Line& line, Command* out);
   ParseResult Meta(const CommandSpec& spec, const Line& line, Command* out);
+  static bool EchoesLineEnd(const CommandSpec& spec, std::string_view key, uint64_t seen);
   ParseResult Keyless(const CommandSpec& spec, const Line& line, Command* out);
   ParseResult Value(const CommandSpec& spec, const Line& line, size_t length, Command* out);
 

@@ -502,6 +502,15 @@ TEST(RequestParser, EncodedKeysAreDecodedToRoute) {
 
 // ---- commands of the proxy's own ---------------------------------------------------
 
+TEST(RequestParser, ADecodedKeyThatWouldEndAReplyLineIsRefusedWhereItIsEchoed) {
+  const std::string key = "YQ0KU1RPUkVEDQo=";  // a CRLF STORED CRLF
+  ExpectRefused(fmt::format("me {} b\r\n", key), "control character");
+  ExpectRefused(fmt::format("mg {} v k b\r\n", key), "control character");
+  const std::string harmless = fmt::format("mg {} v b\r\n", key);
+  ExpectForwarded(harmless, harmless, "a\r\nSTORED\r\n");
+  ExpectForwarded("me Zm9v b\r\n", "me Zm9v b\r\n", "foo");
+}
+
 TEST(RequestParser, TheBinaryProtocolIsRefusedByName) {
   ExpectClosed(std::string("\x80\x00\x00\x03", 4), "binary protocol");
   const std::vector<Parsed> all = ParseStream("get a\r\n\x80\x01");
