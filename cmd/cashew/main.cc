@@ -1,13 +1,13 @@
 // The proxy. Takes nutcracker's options and configuration; wiring only.
 
-#include <unistd.h>
-
 #include <filesystem>
 #include <string>
+#include <unistd.h>
+
+#include "fmt/format.h"
 
 #include "cmd/cashew/daemon.h"
 #include "cmd/cashew/flags.h"
-#include "fmt/format.h"
 #include "pkg/app/app.h"
 #include "pkg/base/build_info.h"
 #include "pkg/base/log.h"
@@ -31,14 +31,15 @@ std::vector<std::string> Unavailable(const config::Config& config) {
   std::vector<std::string> reasons;
   for (const config::Pool& pool : config.pools) {
     if (pool.redis) {
-      reasons.push_back(fmt::format(
-          "pool \"{}\": redis: true is not served by version {}; memcached pools are", pool.name,
-          base::kVersion));
+      reasons.push_back(
+          fmt::format("pool \"{}\": redis: true is not served by version {}; memcached pools are",
+                      pool.name, base::kVersion));
     }
     if (pool.membership == config::Membership::kGrpc) {
-      reasons.push_back(fmt::format(
-          "pool \"{}\": membership: grpc is not served by version {}; give a static list of servers",
-          pool.name, base::kVersion));
+      reasons.push_back(
+          fmt::format("pool \"{}\": membership: grpc is not served by version {}; give a static "
+                      "list of servers",
+                      pool.name, base::kVersion));
     }
   }
   return reasons;
@@ -49,9 +50,10 @@ void PrintAdvice(const std::string& program, const config::Config& config, const
   const int workers = app::WorkerCount(config.global);
   for (const config::Pool& pool : config.pools) {
     if (pool.server_connections >= workers) continue;
-    Print(fmt::format("{}: note: pool \"{}\" runs on {} of {} workers, because server_connections "
-                      "is the total to each server; server_connections: {} uses all\n",
-                      program, pool.name, pool.server_connections, workers, workers));
+    Print(
+        fmt::format("{}: note: pool \"{}\" runs on {} of {} workers, because server_connections "
+                    "is the total to each server; server_connections: {} uses all\n",
+                    program, pool.name, pool.server_connections, workers, workers));
   }
   const Flags defaults;
   if (flags.mbuf_size != defaults.mbuf_size) {

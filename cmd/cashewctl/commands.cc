@@ -6,6 +6,7 @@
 
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
+
 #include "pkg/config/config.h"
 #include "pkg/hash/hash.h"
 #include "pkg/hash/hash_tag.h"
@@ -84,8 +85,7 @@ int Locate(const LocateOptions& options) {
                                          {"server", server.name},
                                          {"address", server.address.text},
                                          {"if_ejected", next_name}};
-    fmt::print("{}\n",
-               json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
     return 0;
   }
   PrintRow("pool", pool->name);

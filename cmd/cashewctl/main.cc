@@ -4,6 +4,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+
 #include "cmd/cashewctl/commands.h"
 #include "pkg/base/build_info.h"
 

@@ -1,11 +1,11 @@
 #include "pkg/app/app.h"
 
-#include <unistd.h>
-
 #include <algorithm>
+#include <unistd.h>
 #include <utility>
 
 #include "fmt/format.h"
+
 #include "pkg/admin/pages.h"
 #include "pkg/app/machine.h"
 #include "pkg/app/reports.h"
@@ -71,9 +71,9 @@ absl::Status App::Init() {
   }
   acceptor_ =
       std::make_unique<proxy::Acceptor>(worker_count_, services_, global.max_client_connections);
-  control_ = std::make_unique<Control>(Control::Parts{workers, acceptor_.get(), &registry_, &board_,
-                                                      global.drain_timeout_ms,
-                                                      global.drain_grace_ms});
+  control_ =
+      std::make_unique<Control>(Control::Parts{workers, acceptor_.get(), &registry_, &board_,
+                                               global.drain_timeout_ms, global.drain_grace_ms});
   for (const config::Pool& pool : options_.config.pools) {
     if (auto status = control_->AddPool(pool); !status.ok()) return status;
   }

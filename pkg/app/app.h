@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "pkg/admin/http_server.h"
 #include "pkg/admin/stats_server.h"
 #include "pkg/app/control.h"

@@ -1,16 +1,16 @@
 #include "pkg/app/control.h"
 
-#include <sys/signalfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstring>
 #include <numeric>
+#include <sys/signalfd.h>
+#include <unistd.h>
 #include <utility>
 
 #include "fmt/format.h"
+
 #include "pkg/app/translate.h"
 #include "pkg/base/log.h"
 #include "pkg/net/socket.h"
@@ -72,18 +72,17 @@ Control::Control(Parts parts)
       load_(parts_.workers.size(), 0),
       signals_(std::make_unique<SignalHandler>(this)),
       drain_(&loop_, [this] { CheckDrained(); }) {
-  board_.SetListener(
-      {[this](const std::string& pool, const std::string& server) {
-         loop_.Post([this, pool, server] { OnEjected(pool, server); });
-       },
-       [this](const std::string& pool, const std::string& server) {
-         loop_.Post([this, pool, server] {
-           const auto it = pools_.find(pool);
-           if (it == pools_.end()) return;
-           const auto monitor = it->second.monitors.find(server);
-           if (monitor != it->second.monitors.end()) monitor->second->OnSuspected();
-         });
-       }});
+  board_.SetListener({[this](const std::string& pool, const std::string& server) {
+                        loop_.Post([this, pool, server] { OnEjected(pool, server); });
+                      },
+                      [this](const std::string& pool, const std::string& server) {
+                        loop_.Post([this, pool, server] {
+                          const auto it = pools_.find(pool);
+                          if (it == pools_.end()) return;
+                          const auto monitor = it->second.monitors.find(server);
+                          if (monitor != it->second.monitors.end()) monitor->second->OnSuspected();
+                        });
+                      }});
 }
 
 Control::~Control() {
@@ -190,7 +189,8 @@ health::Target Control::TargetOf(const Pool& pool, const pool::Server& server) c
   target.retry_timeout_ms = pool.settings->retry_timeout_ms;
   target.may_eject = pool.settings->auto_eject;
   target.check = checks_.at(target.pool);
-  const int64_t quarter = pool.settings->timeout_ms > 0 ? pool.settings->timeout_ms / 4 : kConfirmMs;
+  const int64_t quarter =
+      pool.settings->timeout_ms > 0 ? pool.settings->timeout_ms / 4 : kConfirmMs;
   target.confirm_timeout_ms =
       std::max<int64_t>(1, target.check ? std::min(quarter, target.check->timeout_ms) : quarter);
   return target;
@@ -199,8 +199,7 @@ health::Target Control::TargetOf(const Pool& pool, const pool::Server& server) c
 void Control::SetUpMonitors(const config::Pool& config, Pool* pool) {
   for (const pool::Server& server : pool->servers) {
     pool->monitors[server.name] = std::make_unique<health::Monitor>(
-        &loop_, &board_, TargetOf(*pool, server),
-        [this, name = config.name] { Publish(name); });
+        &loop_, &board_, TargetOf(*pool, server), [this, name = config.name] { Publish(name); });
   }
 }
 
@@ -230,8 +229,7 @@ void Control::Publish(const std::string& name) {
   for (const Home& home : pool.homes) {
     proxy::PoolAssignment assignment{snapshot, home.connections, home.door.clients,
                                      pool.listen_transport, pool.server_transport};
-    home.door.worker->Post(
-        [worker = home.door.worker, assignment] { worker->Adopt(assignment); });
+    home.door.worker->Post([worker = home.door.worker, assignment] { worker->Adopt(assignment); });
   }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "pkg/base/mutex.h"
 #include "pkg/config/config.h"
 #include "pkg/health/board.h"

@@ -1,13 +1,12 @@
 #include "pkg/app/machine.h"
 
-#include <sched.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
 #include <optional>
+#include <sched.h>
 #include <string>
+#include <sys/resource.h>
+#include <unistd.h>
 
 namespace cashew::app {
 namespace {

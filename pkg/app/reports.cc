@@ -4,6 +4,7 @@
 
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
+
 #include "pkg/base/build_info.h"
 #include "pkg/hash/hash.h"
 #include "pkg/ring/ring.h"
@@ -49,7 +50,8 @@ Json DescribePool(const config::Pool& pool) {
   json["compat"] = pool.compat == config::Compat::kStrict ? "strict" : "improved";
   json["eject_mode"] = pool.eject_mode == config::EjectMode::kKeepRing ? "keep_ring" : "rehash";
   json["get_errors"] = pool.get_errors == config::GetErrors::kMiss ? "miss" : "error";
-  json["tls"] = {{"listen", pool.tls_listen.has_value()}, {"servers", pool.tls_servers.has_value()}};
+  json["tls"] = {{"listen", pool.tls_listen.has_value()},
+                 {"servers", pool.tls_servers.has_value()}};
   json["client_max_inflight"] = pool.client_max_inflight;
   json["client_max_buffer"] = pool.client_max_buffer;
   json["servers"] = DescribeServers(pool);
@@ -86,8 +88,7 @@ std::string PoolsJson(const std::vector<std::shared_ptr<const pool::Snapshot>>& 
     pool["name"] = snapshot->settings().name;
     pool["version"] = snapshot->version();
     pool["hash"] = std::string(hash::KindName(snapshot->settings().hash));
-    pool["distribution"] =
-        std::string(ring::DistributionName(snapshot->settings().distribution));
+    pool["distribution"] = std::string(ring::DistributionName(snapshot->settings().distribution));
     pool["membership_checksum"] = snapshot->membership_checksum();
     pool["ring_checksum"] = snapshot->ring().checksum();
     pool["live_servers"] = snapshot->live_servers();

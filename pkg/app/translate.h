@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "pkg/config/config.h"
 #include "pkg/net/transport.h"
 #include "pkg/pool/snapshot.h"

@@ -59,8 +59,8 @@ class Board final : public pool::FailureSink {
   struct Server {
     int failures = 0;
     bool out = false;
-    int64_t last_failure_ns = 0;  // 0: never
-    int64_t replies_then = 0;     // forwarded when it last failed
+    int64_t last_failure_ns = 0;                                 // 0: never
+    int64_t replies_then = 0;                                    // forwarded when it last failed
     std::vector<std::shared_ptr<metrics::ServerCells>> replies;  // the workers'
     std::shared_ptr<metrics::ServerCells> own;
   };
@@ -69,8 +69,7 @@ class Board final : public pool::FailureSink {
     std::map<std::string, Server> servers;
   };
 
-  Server* Find(const std::string& pool, const std::string& server, int* limit)
-      CASHEW_REQUIRES(mu_);
+  Server* Find(const std::string& pool, const std::string& server, int* limit) CASHEW_REQUIRES(mu_);
   // True when that reached the limit.
   bool Count(Server* server, int limit) CASHEW_REQUIRES(mu_);
   void Out(Server* server) CASHEW_REQUIRES(mu_);

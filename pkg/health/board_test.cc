@@ -17,8 +17,7 @@ class BoardTest : public testing::Test {
   }
 
   // A connection that began just now fails.
-  bool Fail(const std::string& server = "a",
-            pool::FailureKind kind = pool::FailureKind::kConnect) {
+  bool Fail(const std::string& server = "a", pool::FailureKind kind = pool::FailureKind::kConnect) {
     clock_.AdvanceMs(1);
     return board_.OnFailure("p", server, {kind, clock_.NowNs()});
   }

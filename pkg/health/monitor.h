@@ -27,9 +27,9 @@ struct Target {
   net::SocketAddress address;
   std::shared_ptr<const net::TransportFactory> transport;
   const protocol::Codec* codec = nullptr;
-  int64_t retry_timeout_ms = 30'000;    // how long it stays out at least
-  int64_t confirm_timeout_ms = 100;     // of a probe after a silent timeout
-  bool may_eject = false;               // auto_eject_hosts
+  int64_t retry_timeout_ms = 30'000;  // how long it stays out at least
+  int64_t confirm_timeout_ms = 100;   // of a probe after a silent timeout
+  bool may_eject = false;             // auto_eject_hosts
   std::optional<HealthCheck> check;
 };
 

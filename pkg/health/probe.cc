@@ -1,7 +1,6 @@
 #include "pkg/health/probe.h"
 
 #include <sys/epoll.h>
-
 #include <utility>
 
 namespace cashew::health {

@@ -1,11 +1,10 @@
 #include "pkg/net/buffer.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cassert>
 #include <cstring>
 #include <new>
+#include <sys/mman.h>
 
 namespace cashew::net {
 namespace {
@@ -35,8 +34,8 @@ Chunk* BufferPool::NewChunk(size_t bytes) {
   void* at = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) throw std::bad_alloc();
   mapped_bytes_.store(mapped_bytes() + static_cast<int64_t>(mapped), std::memory_order_relaxed);
-  return new (at) Chunk{1, static_cast<uint32_t>(mapped - sizeof(Chunk)), 0,
-                        static_cast<uint32_t>(mapped)};
+  return new (at)
+      Chunk{1, static_cast<uint32_t>(mapped - sizeof(Chunk)), 0, static_cast<uint32_t>(mapped)};
 }
 
 void BufferPool::Free(Chunk* chunk) {
@@ -61,7 +60,8 @@ void ByteQueue::Push(Segment* segment) {
 // True when bytes may be written right behind the last segment: nobody else holds
 // its chunk, and it ends where the chunk is filled.
 bool ByteQueue::TailOwnsEnd() const {
-  return tail_ != nullptr && tail_->chunk->refs == 1 && tail_->chunk->filled == tail_->end && tail_->chunk->room() > 0;
+  return tail_ != nullptr && tail_->chunk->refs == 1 && tail_->chunk->filled == tail_->end &&
+         tail_->chunk->room() > 0;
 }
 
 void ByteQueue::Append(BufferPool& pool, std::string_view bytes) {

@@ -1,11 +1,10 @@
 #pragma once
 
-#include <sys/uio.h>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <sys/uio.h>
 
 #include "pkg/net/slab.h"
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "pkg/base/clock.h"
 #include "pkg/base/mutex.h"
 
@@ -41,8 +42,7 @@ class IoHandler {
 // destroying it cancels.
 class Timer {
  public:
-  Timer(EventLoop* loop, std::function<void()> action)
-      : loop_(loop), action_(std::move(action)) {}
+  Timer(EventLoop* loop, std::function<void()> action) : loop_(loop), action_(std::move(action)) {}
   ~Timer() { Cancel(); }
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;

@@ -1,10 +1,9 @@
 #include "pkg/net/slab.h"
 
-#include <sys/mman.h>
-
 #include <cassert>
 #include <cstdlib>
 #include <new>
+#include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>

@@ -1,9 +1,8 @@
 #pragma once
 
-#include <sys/socket.h>
-
 #include <cstdint>
 #include <string>
+#include <sys/socket.h>
 #include <vector>
 
 #include "absl/status/statusor.h"

@@ -1,11 +1,10 @@
 #include "pkg/net/transport.h"
 
+#include <cerrno>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cerrno>
 
 namespace cashew::net {
 namespace {

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <sys/uio.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <sys/uio.h>
 
 namespace cashew::net {
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "fmt/format.h"
+
 #include "pkg/hash/hash_tag.h"
 
 namespace cashew::pool {

@@ -59,8 +59,7 @@ struct Server {
 class Snapshot {
  public:
   // `servers` in index order (ring::NameLess). Builds the ring: off the data path.
-  Snapshot(std::shared_ptr<const Settings> settings, std::vector<Server> servers,
-           uint64_t version);
+  Snapshot(std::shared_ptr<const Settings> settings, std::vector<Server> servers, uint64_t version);
 
   const Settings& settings() const { return *settings_; }
   const std::vector<Server>& servers() const { return servers_; }

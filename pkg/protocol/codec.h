@@ -39,18 +39,18 @@ enum class Outcome : uint8_t {
 struct Command {
   Action action = Action::kAnswer;
   Quiet quiet = Quiet::kNo;
-  bool close_after = false;  // kAnswer: the two sides are out of step
-  bool is_read = false;      // changes nothing, so `get_errors: miss` may answer it
-  bool expires = true;       // fails after the pool's timeout (noreply does not)
+  bool close_after = false;     // kAnswer: the two sides are out of step
+  bool is_read = false;         // changes nothing, so `get_errors: miss` may answer it
+  bool expires = true;          // fails after the pool's timeout (noreply does not)
   bool shed_when_full = false;  // carries a value: refused first when memory is short
-  uint8_t reply_kind = 0;    // for the codec's ReplyParser
-  uint32_t signature = 0;    // of `key`, when the reply names the key; else 0
+  uint8_t reply_kind = 0;       // for the codec's ReplyParser
+  uint32_t signature = 0;       // of `key`, when the reply names the key; else 0
 
   std::string_view key;   // what routes it
   std::string_view head;  // what the server gets: head, then body
   std::string_view body;
-  std::string_view answer;              // kAnswer
-  std::vector<std::string_view> keys;   // kSplit
+  std::string_view answer;               // kAnswer
+  std::vector<std::string_view> keys;    // kSplit
   std::string_view verb, verb_argument;  // kSplit: what each part begins with
 
   std::string rebuilt;  // backs `head` when the line was not fit to forward as it came
@@ -95,7 +95,7 @@ struct Expectation {
 
 // A stretch of a multi-key reply that belongs to one key.
 struct Block {
-  uint32_t key;    // its index among the part's keys
+  uint32_t key;  // its index among the part's keys
   uint32_t bytes;
 };
 
@@ -121,7 +121,7 @@ class ReplyParser {
 class Codec {
  public:
   struct Limits {
-    bool strict = false;          // nutcracker's hang-ups instead of error lines
+    bool strict = false;  // nutcracker's hang-ups instead of error lines
     bool allow_flush = false;
     size_t max_value = 64 << 20;  // a larger value is refused, and skipped
   };

@@ -1,13 +1,12 @@
 #include "pkg/proxy/acceptor.h"
 
-#include <pthread.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <numeric>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
 
 #include "pkg/base/log.h"
@@ -79,7 +78,8 @@ class Acceptor::Listener final : public net::IoHandler {
     if (door_.no_delay) net::SetNoDelay(fd);
     const Home& home = Emptiest(door_);
     home.clients->value.fetch_add(1, std::memory_order_relaxed);
-    home.worker->Post([worker = home.worker, pool = door_.pool, fd] { worker->AddClient(pool, fd); });
+    home.worker->Post(
+        [worker = home.worker, pool = door_.pool, fd] { worker->AddClient(pool, fd); });
   }
 
   // EMFILE, ENFILE, ENOBUFS: the connection waits in the backlog.

@@ -1,10 +1,9 @@
 #include "pkg/proxy/client_session.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <sys/epoll.h>
 #include <utility>
 
 #include "pkg/base/log.h"
@@ -56,9 +55,7 @@ ClientSession::ClientSession(LocalPool* pool, uint32_t id,
 
 ClientSession::~ClientSession() = default;
 
-bool ClientSession::Start() {
-  return pool_->worker().loop().Add(transport_->fd(), this).ok();
-}
+bool ClientSession::Start() { return pool_->worker().loop().Add(transport_->fd(), this).ok(); }
 
 // ---- 2: read, parse, admit -------------------------------------------------
 
@@ -406,8 +403,8 @@ void ClientSession::Drain(bool force) {
 
 void ClientSession::CheckPatience(int64_t now_ns) {
   const pool::Settings& settings = pool_->settings();
-  const bool stuck = !out_.empty() && (held_bytes() >= settings.client_max_buffer ||
-                                       state_ == State::kFinishing);
+  const bool stuck =
+      !out_.empty() && (held_bytes() >= settings.client_max_buffer || state_ == State::kFinishing);
   if (stuck) {
     // The kernel calls a socket writable when a good part of its buffer is free, so a
     // slow but steady reader shows only there.

@@ -91,15 +91,15 @@ class ClientSession final : public net::IoHandler {
   std::unique_ptr<net::Transport> transport_;
   std::unique_ptr<protocol::RequestParser> parser_;
   net::ByteQueue out_;
-  List pending_;  // in the order of arrival: the order of replies
-  List quiet_;    // no reply is owed; they count against the limits
+  List pending_;              // in the order of arrival: the order of replies
+  List quiet_;                // no reply is owed; they count against the limits
   net::Chunk* in_ = nullptr;  // what was read and not parsed
-  const uint32_t id_;  // chooses the server connections
+  const uint32_t id_;         // chooses the server connections
   int64_t inflight_ = 0;
   int64_t request_bytes_ = 0;  // of requests and replies not yet in out_
   int64_t progress_ns_ = 0;    // when the client last took a byte
   int64_t last_unsent_ = 0;
-  size_t wanted_ = 0;          // size of the message that in_ begins, when known
+  size_t wanted_ = 0;  // size of the message that in_ begins, when known
   State state_ = State::kHandshake;
   bool readable_ = false;
   bool writable_ = true;

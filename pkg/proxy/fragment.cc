@@ -125,8 +125,8 @@ void SplitByServer(LocalPool& pool, Request* request, const protocol::Command& c
     cursor[s] = split->used;
     while (begin < end) {
       Split::Part* part = AddPart(split, request, command, s);
-      part->keys = static_cast<uint32_t>(pool.codec().KeysPerPart(
-          command, {split->grouped_keys.data() + begin, end - begin}));
+      part->keys = static_cast<uint32_t>(
+          pool.codec().KeysPerPart(command, {split->grouped_keys.data() + begin, end - begin}));
       part->fragment.expect.signatures = split->signatures.data() + begin;
       part->fragment.expect.count = part->keys;
       part->fragment.blocks = &part->blocks;

@@ -20,8 +20,8 @@ constexpr int64_t kMaxBackoffMs = 1000;
 net::SocketAddress AddressOf(const pool::Server& server) {
   // Numeric: nothing is looked up here.
   auto address = !server.unix_path.empty() ? net::UnixAddress(server.unix_path)
-                 : server.ip.empty()       ? absl::StatusOr<net::SocketAddress>(net::SocketAddress())
-                                           : net::Resolve(server.ip, server.port, false);
+                 : server.ip.empty() ? absl::StatusOr<net::SocketAddress>(net::SocketAddress())
+                                     : net::Resolve(server.ip, server.port, false);
   return address.ok() ? *address : net::SocketAddress();
 }
 
@@ -107,8 +107,7 @@ bool LocalServer::OnFailure(const pool::Failure& failure, const std::string& tex
   backoff_ms_ = std::clamp(backoff_ms_ * 2, kFirstBackoffMs, kMaxBackoffMs);
   // ± 20 %, so that workers and proxies do not knock in step.
   const int64_t jitter = backoff_ms_ * (static_cast<int64_t>(pool_->worker().Random() % 401) - 200);
-  retry_at_ns_ =
-      pool_->worker().loop().now_ns() + backoff_ms_ * base::kNsPerMs + jitter * 1000;
+  retry_at_ns_ = pool_->worker().loop().now_ns() + backoff_ms_ * base::kNsPerMs + jitter * 1000;
   return false;
 }
 

@@ -29,8 +29,8 @@ class LocalServer {
   void Update(const pool::Server& server, int connections);
   // Queues a fragment, on the connection that this client always uses. `head` and
   // `body` are what to send; `chunk` holds `body`, or is null.
-  void Enqueue(Fragment* fragment, uint32_t client_id, std::string_view head,
-               std::string_view body, net::Chunk* chunk);
+  void Enqueue(Fragment* fragment, uint32_t client_id, std::string_view head, std::string_view body,
+               net::Chunk* chunk);
   void Preconnect();
   // No new requests will come: its connections close when they owe nothing.
   void Retire();
@@ -105,7 +105,7 @@ class LocalPool {
   std::map<std::string, std::unique_ptr<LocalServer>> by_name_;
   std::vector<std::unique_ptr<LocalServer>> leaving_;  // servers no longer listed, draining
   std::vector<std::unique_ptr<ServerSession>> leaving_sessions_;
-  std::vector<LocalServer*> servers_;                  // by the snapshot's index
+  std::vector<LocalServer*> servers_;  // by the snapshot's index
   ClientSession* clients_ = nullptr;
   uint32_t next_client_id_ = 0;
 };

@@ -19,8 +19,8 @@ struct Request;
 struct Fragment {
   Fragment* next = nullptr;  // in the server's queue
   Request* request = nullptr;
-  int64_t queued_ns = 0;     // when its timeout began to run
-  uint64_t end_offset = 0;   // where its last byte lies in the server's output stream
+  int64_t queued_ns = 0;    // when its timeout began to run
+  uint64_t end_offset = 0;  // where its last byte lies in the server's output stream
   uint32_t bytes = 0;
   uint32_t signature = 0;  // of the one key; a split's fragments keep theirs in the Split
   bool expires = true;
@@ -31,7 +31,7 @@ struct Fragment {
   bool ordinary = true;  // `reply` is what was asked for, not a server's error
   protocol::Expectation expect;
   std::vector<protocol::Block>* blocks = nullptr;  // a split's: where each key's stretch is
-  net::ByteQueue reply;  // what has come and could not go out yet
+  net::ByteQueue reply;                            // what has come and could not go out yet
 };
 
 // A multi-key request: its parts, and what is needed to merge their replies in the

@@ -1,11 +1,10 @@
 #include "pkg/proxy/server_session.h"
 
-#include <sys/epoll.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <utility>
 
 #include "pkg/base/log.h"
@@ -285,8 +284,7 @@ bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
   if (Wanted(*fragment)) {
     ClientSession* client = request->client;
     const bool straight_through = request->split == nullptr && client->IsFront(request) &&
-                                  request->quiet == protocol::Quiet::kNo &&
-                                  fragment->reply.empty();
+                                  request->quiet == protocol::Quiet::kNo && fragment->reply.empty();
     if (straight_through) {
       client->output().Append(worker().buffers(), bytes);
     } else {
@@ -432,7 +430,8 @@ void ServerSession::Fail(End end, FailureKind kind, std::string_view text) {
     // when the two sides lost step.
     const bool counts = end != End::kDesync && (!was_up || !failed.empty());
     CASHEW_LOG_NOTICE("server connection ended pool={} server={} outstanding={} why=\"{}\"",
-                      pool.name(), server_->name(), failed.size(), text);
+                      pool.name(), server_->name(), failed.size(),
+                      was_up && failed.empty() ? "closed while idle" : text);
     if (counts) out = server_->OnFailure({kind, connect_began_ns_}, std::string(text));
   }
   if (out) return worker().HoldErrors(pool.name(), std::move(failed), std::string(text));

@@ -35,8 +35,7 @@ class ServerSession final : public net::IoHandler {
 
   // Queues a fragment and its bytes (head, then body; `chunk` holds body, or is
   // null). It may be answered, with an error, before this returns.
-  void Enqueue(Fragment* fragment, std::string_view head, std::string_view body,
-               net::Chunk* chunk);
+  void Enqueue(Fragment* fragment, std::string_view head, std::string_view body, net::Chunk* chunk);
   // Connects if it is not connected.
   void Connect();
   // Ends the connection; everything on it fails with `text`. For servers that left

@@ -1,13 +1,13 @@
 #include "pkg/proxy/worker.h"
 
+#include <algorithm>
 #include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
-
-#include <algorithm>
 #include <utility>
 
 #include "fmt/format.h"
+
 #include "pkg/base/log.h"
 #include "pkg/proxy/client_session.h"
 #include "pkg/proxy/fragment.h"
@@ -133,8 +133,8 @@ void Worker::RecycleSplit(std::unique_ptr<Split> split) {
 void Worker::HoldErrors(const std::string& pool, std::vector<Fragment*> fragments,
                         std::string text) {
   if (fragments.empty()) return;
-  held_.push_back({pool, std::move(fragments), std::move(text),
-                   loop_.now_ns() + kHoldMs * base::kNsPerMs});
+  held_.push_back(
+      {pool, std::move(fragments), std::move(text), loop_.now_ns() + kHoldMs * base::kNsPerMs});
   const int64_t until = held_.back().until_ns;
   if (tick_.at_ns() > until) tick_.SetAt(until);
 }

@@ -5,20 +5,20 @@
 #include "pkg/proxy/worker.h"
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string>
+#include <sys/socket.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include "fmt/format.h"
 #include "gtest/gtest.h"
+
 #include "pkg/net/socket.h"
 #include "pkg/proxy/acceptor.h"
 #include "test/support/server_process.h"
@@ -83,11 +83,10 @@ void OneVisit(uint16_t port, int visitor, int visit, Tally* tally) {
   for (int i = 0; i < 10; ++i) {
     const std::string key = fmt::format("v{}-{}-{}", visitor, visit % 50, i);
     const std::string value = key + "=value";
-    const std::string set = client.Ask(
-        fmt::format("set {} 0 0 {}\r\n{}\r\n", key, value.size(), value), "STORED\r\n");
+    const std::string set =
+        client.Ask(fmt::format("set {} 0 0 {}\r\n{}\r\n", key, value.size(), value), "STORED\r\n");
     const std::string got = client.Ask(fmt::format("get {}\r\n", key), "END\r\n");
-    const std::string hit =
-        fmt::format("VALUE {} 0 {}\r\n{}\r\nEND\r\n", key, value.size(), value);
+    const std::string hit = fmt::format("VALUE {} 0 {}\r\n{}\r\nEND\r\n", key, value.size(), value);
     for (const std::string& reply : {set, got}) {
       if (reply.empty()) ++tally->lost;
       if (reply.find("SERVER_ERROR") != std::string::npos) ++tally->errors;
@@ -204,7 +203,9 @@ class WorkersTest : public testing::Test, public pool::FailureSink {
 
 TEST_F(WorkersTest, SnapshotsSwappedInALoopCostNoRequest) {
   Tally tally;
-  Churn(&tally, [this](int round) { Swap({true, true, true}, 2 + static_cast<size_t>(round % 2)); });
+  Churn(&tally, [this](int round) {
+    Swap({true, true, true}, 2 + static_cast<size_t>(round % 2));
+  });
   EXPECT_GT(tally.answered, 100);
   EXPECT_EQ(tally.wrong, 0);
   EXPECT_EQ(tally.lost, 0);
@@ -214,9 +215,7 @@ TEST_F(WorkersTest, SnapshotsSwappedInALoopCostNoRequest) {
 
 TEST_F(WorkersTest, EjectionStormsCostErrorsOnlyAndNeverAWrongReply) {
   Tally tally;
-  Churn(&tally, [this](int round) {
-    Swap({round % 3 != 0, round % 5 != 0, round % 7 != 0}, 3);
-  });
+  Churn(&tally, [this](int round) { Swap({round % 3 != 0, round % 5 != 0, round % 7 != 0}, 3); });
   EXPECT_GT(tally.answered, 100);
   EXPECT_EQ(tally.wrong, 0);
   EXPECT_EQ(tally.lost, 0);

@@ -50,6 +50,7 @@ CashewProcess::CashewProcess(const std::vector<uint16_t>& servers, const Options
   process_ = std::make_unique<Process>(argv, folder_ / "log");
   if (WaitForPort(port_, 20'000) && WaitForPort(admin_port_, 20'000)) return;
   fprintf(stderr, "%s does not start\n%s\n", argv[0].c_str(), LogTail().c_str());
+  std::filesystem::remove_all(folder_);
   abort();
 }
 

@@ -1,18 +1,17 @@
 #include "test/support/server_process.h"
 
 #include <arpa/inet.h>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include <chrono>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <thread>
+#include <unistd.h>
 
 namespace cashew::test {
 namespace {
@@ -87,10 +86,13 @@ bool WaitForPort(uint16_t port, int timeout_ms) {
   return false;
 }
 
+// As root it stays root: one that changes its user outlives a test that crashes, since
+// the kernel then forgets PR_SET_PDEATHSIG.
 Memcached::Memcached(int megabytes)
     : port_(FreePort()),
       process_({"memcached", "-l", "127.0.0.1", "-p", std::to_string(port_), "-U", "0", "-t", "1",
-                "-m", std::to_string(megabytes), "-u", getuid() == 0 ? "nobody" : std::to_string(getuid())}) {
+                "-m", std::to_string(megabytes), "-u",
+                getuid() == 0 ? "root" : std::to_string(getuid())}) {
   if (!WaitForPort(port_, 10'000)) {
     fprintf(stderr, "memcached does not start; install the package memcached\n");
     abort();

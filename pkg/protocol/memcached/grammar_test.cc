@@ -11,13 +11,10 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <random>
-#include <signal.h>
 #include <span>
-#include <spawn.h>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
 
@@ -26,8 +23,7 @@
 #include "pkg/protocol/codec.h"
 #include "pkg/protocol/memcached/command_table.h"
 #include "pkg/protocol/memcached/parse_stream.h"
-
-extern char** environ;
+#include "test/support/server_process.h"
 
 namespace cashew::protocol::memcached {
 namespace {
@@ -40,16 +36,6 @@ sockaddr_in Loopback(uint16_t port) {
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   return address;
-}
-
-uint16_t FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = Loopback(0);
-  socklen_t length = sizeof address;
-  bind(fd, reinterpret_cast<sockaddr*>(&address), length);
-  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
-  close(fd);
-  return ntohs(address.sin_port);
 }
 
 // A connection that asks and waits.
@@ -107,43 +93,21 @@ class Connection {
 class Grammar : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    for (int attempt = 0; attempt < 5 && server_ == nullptr; ++attempt) {
-      StartMemcached();
-      for (int i = 0; i < 500 && server_ == nullptr; ++i) {
-        usleep(10'000);  // until another process listens
-        server_ = Connection::To(port_);
-        if (waitpid(pid_, nullptr, WNOHANG) != 0) break;  // the port was taken after all
-      }
-    }
-    ASSERT_NE(server_, nullptr) << "this test needs memcached in the PATH";
+    memcached_ = std::make_unique<test::Memcached>();
+    server_ = Connection::To(memcached_->port());
+    ASSERT_NE(server_, nullptr);
   }
   static void TearDownTestSuite() {
     server_.reset();
-    if (pid_ <= 0) return;
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
+    memcached_.reset();
   }
   void SetUp() override { server_->Ask("flush_all\r\n"); }
 
-  static void StartMemcached() {
-    port_ = FreePort();
-    const std::string port = std::to_string(port_);
-    const char* arguments[] = {"memcached", "-l", "127.0.0.1", "-p",     port.c_str(),
-                               "-U",        "0",  "-u",        "nobody", "-t",
-                               "1",         "-m", "64",        nullptr};
-    if (posix_spawnp(&pid_, "memcached", nullptr, nullptr, const_cast<char**>(arguments),
-                     environ) != 0) {
-      pid_ = -1;
-    }
-  }
-
-  static pid_t pid_;
-  static uint16_t port_;
+  static std::unique_ptr<test::Memcached> memcached_;
   static std::unique_ptr<Connection> server_;
 };
 
-pid_t Grammar::pid_ = -1;
-uint16_t Grammar::port_ = 0;
+std::unique_ptr<test::Memcached> Grammar::memcached_;
 std::unique_ptr<Connection> Grammar::server_;
 
 // ---- requests, most of them nearly right --------------------------------------

@@ -31,7 +31,7 @@ constexpr std::string_view kBadBase64 = "CLIENT_ERROR error decoding key\r\n";
 
 constexpr std::string_view kNoReply = "noreply";
 constexpr std::string_view kPlaceholder = "placeholder";  // what routes a command without a key
-constexpr size_t kMaxExptimeDigits = 11;  // -2147483648
+constexpr size_t kMaxExptimeDigits = 11;                  // -2147483648
 constexpr size_t kMaxTokens = 24;                         // memcached's own limit for a meta line
 
 template <typename T>
@@ -258,7 +258,8 @@ ParseResult MemcachedRequestParser::Keys(const CommandSpec& spec, const Line& li
     out->verb_argument = NextWord(&rest);
     // Not with a thousand zeros before it, either: memcached hangs up on long gat lines.
     const bool short_enough = out->verb_argument.size() <= kMaxExptimeDigits;
-    if (!short_enough || !Number<int32_t>(out->verb_argument)) return Answer(line, kBadExptime, out);
+    if (!short_enough || !Number<int32_t>(out->verb_argument))
+      return Answer(line, kBadExptime, out);
   }
   out->is_read = spec.shape == Shape::kKeys;
   out->keys.clear();
@@ -378,8 +379,8 @@ ParseResult MemcachedRequestParser::KeyOnly(const CommandSpec& spec, const Line&
 
 // Whether the reply would hold a decoded key's CR or LF as they are, so that a client
 // could write replies of its own choosing onto a shared connection. memcached 1.6.18
-// does that for `me`, and for the misses of `mg` with the flag k. `seen`: flags by
-// letter.
+// does that for `me`, and for `mg` with the flag k on an item that N or an append
+// made. `seen`: flags by letter.
 bool MemcachedRequestParser::EchoesLineEnd(const CommandSpec& spec, std::string_view key,
                                            uint64_t seen) {
   const bool echoes = spec.reply == ReplyKind::kMetaDebug ||

@@ -47,11 +47,11 @@ class MemcachedRequestParser final : public RequestParser {
   bool LineTooLong(std::string_view in, size_t length) const;
 
   const Codec::Limits limits_;
-  size_t scanned_ = 0;  // bytes of the present line known to hold no LF
-  size_t message_ = 0;  // bytes of the present line and its value, when known
-  size_t line_ = 0;     // … of its line, LF included
+  size_t scanned_ = 0;                // bytes of the present line known to hold no LF
+  size_t message_ = 0;                // bytes of the present line and its value, when known
+  size_t line_ = 0;                   // … of its line, LF included
   Quiet message_quiet_ = Quiet::kNo;  // what its line said
-  size_t skip_ = 0;     // bytes of a refused value still to come
+  size_t skip_ = 0;                   // bytes of a refused value still to come
 };
 
 }  // namespace cashew::protocol::memcached
