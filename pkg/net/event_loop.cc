@@ -203,6 +203,10 @@ void EventLoop::DeleteRetired() {
   }
 }
 
+void EventLoop::ShrinkLists() {
+  for (auto* list : {&ready_, &ready_now_, &dirty_}) list->shrink_to_fit();
+}
+
 void EventLoop::Place(Timer* timer, size_t index) {
   timers_[index] = timer;
   timer->index_ = index;

@@ -106,6 +106,9 @@ class EventLoop {
   uint64_t rounds() const { return rounds_; }
   const base::Clock& clock() const { return clock_; }
   bool InLoopThread() const { return thread_ == std::this_thread::get_id(); }
+  // Gives back what the lists of a crowd of handlers took. Not from within OnReady or
+  // OnFlush.
+  void ShrinkLists();
   // Called once a round, after the flush.
   void set_end_of_round(std::function<void()> action) { end_of_round_ = std::move(action); }
 

@@ -20,14 +20,14 @@ namespace {
 constexpr int64_t kTickMs = 250;
 // Errors that wait for a new ring go out after this long in any case.
 constexpr int64_t kHoldMs = 50;
-// Slabs given back per tick, and kept for the next burst.
+// Empty slabs given back per tick. None is kept: mapping one anew four times a second
+// costs nothing that shows, and an idle worker holds no memory.
 constexpr size_t kSlabsPerTick = 16;
-constexpr size_t kSlabsKept = 1;
 // Recycled splits, and the largest that is worth keeping.
 constexpr size_t kSpareSplits = 256;
 constexpr size_t kSpareSplitKeys = 1024;
 // As many clients are worth a look at the heap when they have gone.
-constexpr int64_t kCrowd = 2000;
+constexpr int64_t kCrowd = 500;
 
 }  // namespace
 
@@ -178,6 +178,7 @@ void Worker::TrimHeap() {
   crowd_ = std::max(crowd_, open_clients());
   if (crowd_ < kCrowd || open_clients() > crowd_ / 2) return;
   crowd_ = open_clients();
+  loop_.ShrinkLists();
   malloc_trim(0);
 }
 
@@ -187,7 +188,7 @@ void Worker::Tick() {
   const bool overdue = std::any_of(held_.begin(), held_.end(),
                                    [now](const Held& held) { return held.until_ns <= now; });
   if (overdue) ReleaseHeld(nullptr);
-  arena_.GiveBack(kSlabsPerTick, kSlabsKept);
+  arena_.GiveBack(kSlabsPerTick, 0);
   TrimHeap();
   tick_.SetAfterMs(kTickMs);
 }
