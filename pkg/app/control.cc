@@ -159,7 +159,7 @@ absl::Status Control::AddPool(const config::Pool& config) {
   door.fd = *fd;
   door.no_delay = !listen.is_unix();
   door.client_connections = config.client_connections;
-  door.refusal = protocol::MemcachedCodec().Error("out of memory, the proxy's buffers are full");
+  door.refusal = protocol::MemcachedCodec().Error(proxy::kOutOfMemory);
   for (const Home& home : pool.homes) door.homes.push_back(home.door);
   if (auto status = parts_.acceptor->AddDoor(std::move(door)); !status.ok()) return named(status);
 

@@ -182,7 +182,7 @@ bool ClientSession::Shed(size_t wanted) {
   request->client = this;
   pending_.Push(request);
   ++inflight_;
-  Answer(request, pool_->codec().Error("out of memory, the proxy's buffers are full"));
+  Answer(request, pool_->codec().Error(kOutOfMemory));
   return true;
 }
 

@@ -84,7 +84,6 @@ void LocalServer::Preconnect() {
 }
 
 void LocalServer::Retire() {
-  retired_ = true;
   for (auto& session : sessions_) session->CloseWhenIdle();
 }
 

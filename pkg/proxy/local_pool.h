@@ -34,7 +34,6 @@ class LocalServer {
   void Preconnect();
   // No new requests will come: its connections close when they owe nothing.
   void Retire();
-  bool retired() const { return retired_; }
   bool idle() const;
 
   // Called by its sessions.
@@ -54,7 +53,6 @@ class LocalServer {
   const std::string name_;
   net::SocketAddress address_;  // unknown: the name does not resolve
   bool live_ = true;
-  bool retired_ = false;
   std::shared_ptr<metrics::ServerCells> cells_;
   std::vector<std::unique_ptr<ServerSession>> sessions_;
   int failures_ = 0;  // in a row, as seen here

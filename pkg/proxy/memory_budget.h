@@ -2,9 +2,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <string_view>
 #include <vector>
 
 namespace cashew::proxy {
+
+// What a client is told that is turned away for lack of memory.
+inline constexpr std::string_view kOutOfMemory = "out of memory, the proxy's buffers are full";
 
 // The bytes that all workers' buffers may hold together. Each worker's figure is a
 // plain atomic that only it writes; reading them all is a few loads, done once a
