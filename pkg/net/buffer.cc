@@ -10,6 +10,7 @@ namespace cashew::net {
 namespace {
 
 constexpr size_t kWholeSlab = SlabArena::kSlabBytes - sizeof(SlabArena::Slab);
+constexpr size_t kSmallChunk = 512;       // holds one short reply
 constexpr size_t kFirstChunk = 2 * 1024;  // holds the replies of a short pipeline
 constexpr size_t kNextChunk = 16 * 1024;
 
@@ -18,9 +19,9 @@ size_t RoundToPage(size_t n) { return (n + 4095) & ~size_t{4095}; }
 }  // namespace
 
 BufferPool::BufferPool(SlabArena* arena)
-    : sizes_{SlabPool(arena, 2 * 1024, true), SlabPool(arena, 16 * 1024 + 64, true),
-             SlabPool(arena, 64 * 1024 + 64, true), SlabPool(arena, 256 * 1024, true),
-             SlabPool(arena, kWholeSlab, true)},
+    : sizes_{SlabPool(arena, kSmallChunk, true),     SlabPool(arena, kFirstChunk, true),
+             SlabPool(arena, kNextChunk + 64, true), SlabPool(arena, 64 * 1024 + 64, true),
+             SlabPool(arena, 256 * 1024, true),      SlabPool(arena, kWholeSlab, true)},
       segments_(arena, sizeof(Segment), false) {}
 
 Chunk* BufferPool::NewChunk(size_t bytes) {
@@ -73,6 +74,13 @@ void ByteQueue::Append(BufferPool& pool, std::string_view bytes) {
   }
 }
 
+void ByteQueue::AppendLast(BufferPool& pool, std::string_view bytes) {
+  if (size_ == 0 && tail_ == nullptr && bytes.size() <= kSmallChunk - sizeof(Chunk)) {
+    Push(pool.NewSegment(pool.NewChunk(bytes.size()), 0, 0));
+  }
+  Append(pool, bytes);
+}
+
 iovec ByteQueue::Reserve(BufferPool& pool, size_t want) {
   // A large read gets a chunk of its own, not the few bytes left of the last.
   const bool cramped =
@@ -99,8 +107,14 @@ void ByteQueue::AppendRef(BufferPool& pool, Chunk* chunk, std::string_view bytes
   size_ += bytes.size();
 }
 
-void ByteQueue::Splice(ByteQueue& other) {
+void ByteQueue::Splice(BufferPool& pool, ByteQueue& other) {
   if (other.head_ == nullptr) return;
+  if (other.size_ < kSmallChunk && other.contiguous() && TailOwnsEnd() &&
+      tail_->chunk->room() >= other.size_) {
+    Append(pool, other.FrontView());
+    other.Clear(pool);
+    return;
+  }
   if (tail_ != nullptr) {
     tail_->next = other.head_;
   } else {

@@ -62,7 +62,7 @@ class BufferPool {
  private:
   void Free(Chunk* chunk);
 
-  std::array<SlabPool, 5> sizes_;
+  std::array<SlabPool, 6> sizes_;
   SlabPool segments_;
   std::atomic<int64_t> mapped_bytes_{0};
 };
@@ -80,6 +80,9 @@ class ByteQueue {
   ByteQueue& operator=(const ByteQueue&) = delete;
 
   void Append(BufferPool& pool, std::string_view bytes);
+  // The same; an empty queue takes no more memory than `bytes` need, since nothing is
+  // expected to follow.
+  void AppendLast(BufferPool& pool, std::string_view bytes);
   // `bytes` lies within `chunk`, of which the queue takes a reference.
   void AppendRef(BufferPool& pool, Chunk* chunk, std::string_view bytes);
   // Copies or refers, as the size says. `chunk` may be null: then it copies.
@@ -90,8 +93,9 @@ class ByteQueue {
       Append(pool, bytes);
     }
   }
-  // Moves all of `other` to the end; `other` is empty afterwards.
-  void Splice(ByteQueue& other);
+  // Moves all of `other` to the end; `other` is empty afterwards. What is small is
+  // copied where there is room for it, so that one write finds it in one piece.
+  void Splice(BufferPool& pool, ByteQueue& other);
   // Moves the first `bytes` of `other` to the end.
   void SpliceFront(BufferPool& pool, ByteQueue& other, size_t bytes);
 

@@ -184,22 +184,47 @@ TEST_F(Buffer, ASharedChunkWhoseEndWasConsumedElsewhereIsNotOverwritten) {
 TEST_F(Buffer, SpliceMovesEverything) {
   ByteQueue a;
   ByteQueue b;
-  a.Splice(b);
+  a.Splice(pool_, b);
   EXPECT_TRUE(a.empty());
   b.Append(pool_, "second");
   a.Append(pool_, "first ");
-  a.Splice(b);
+  a.Splice(pool_, b);
   EXPECT_TRUE(b.empty());
   EXPECT_EQ(a.size(), 12u);
   EXPECT_EQ(Contents(a), "first second");
   b.Append(pool_, "third");
   a.Append(pool_, " and ");
   EXPECT_EQ(Contents(b), "third");
-  a.Splice(b);
+  a.Splice(pool_, b);
   EXPECT_EQ(Contents(a), "first second and third");
-  b.Splice(a);
+  b.Splice(pool_, a);
   EXPECT_EQ(Contents(b), "first second and third") << "into an empty queue";
   b.Clear(pool_);
+}
+
+TEST_F(Buffer, SmallPiecesAreSplicedIntoOnePiece) {
+  ByteQueue out;
+  out.Append(pool_, "0");
+  for (int i = 1; i < 100; ++i) {
+    ByteQueue piece;
+    piece.AppendLast(pool_, "reply");
+    out.Splice(pool_, piece);
+    EXPECT_TRUE(piece.empty());
+  }
+  EXPECT_EQ(out.size(), 1u + 99 * 5);
+  EXPECT_TRUE(out.contiguous()) << "one write finds them in one piece";
+  out.Clear(pool_);
+}
+
+TEST_F(Buffer, AppendLastTakesNoMoreMemoryThanItNeeds) {
+  const int64_t before = arena_.bytes_in_use();
+  ByteQueue small;
+  small.AppendLast(pool_, std::string(100, 'x'));
+  EXPECT_LE(arena_.bytes_in_use() - before, 512);
+  small.AppendLast(pool_, std::string(1000, 'y'));
+  EXPECT_EQ(Contents(small), std::string(100, 'x') + std::string(1000, 'y'));
+  small.Clear(pool_);
+  EXPECT_EQ(arena_.bytes_in_use(), before);
 }
 
 TEST_F(Buffer, SpliceFrontAtEveryBoundary) {
@@ -345,7 +370,7 @@ TEST_F(Buffer, BehavesAsAStringUnderAnySequence) {
         break;
       }
       case 6:
-        queue.Splice(queues[j]);
+        queue.Splice(pool_, queues[j]);
         model += models[j];
         models[j].clear();
         break;

@@ -136,6 +136,8 @@ void EventLoop::RunOnce(int max_wait_ms) {
   bool mail = false;
   ready_now_.swap(ready_);
   for (int i = 0; i < n; ++i) {
+    // Among hundreds of clients the next one's memory is far away: ask for it now.
+    __builtin_prefetch(events[std::min(i + 2, n - 1)].data.ptr);
     auto* handler = static_cast<IoHandler*>(events[i].data.ptr);
     if (handler == nullptr) {
       mail = true;

@@ -279,7 +279,7 @@ void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chun
 
 void ClientSession::Answer(Request* request, std::string_view text) {
   pool_->cells()[PoolMetric::kLocalReplies].Add(1);
-  request->fragment.reply.Append(pool_->worker().buffers(), text);
+  request->fragment.reply.AppendLast(pool_->worker().buffers(), text);
   request->done = true;
   FlushReady();
 }
@@ -338,7 +338,7 @@ void ClientSession::StreamFront() {
   request->streaming = true;
   request_bytes_ -= request->bytes;
   request->bytes = 0;
-  out_.Splice(request->fragment.reply);
+  out_.Splice(pool_->worker().buffers(), request->fragment.reply);
   pool_->worker().loop().MarkDirty(this);
 }
 

@@ -70,14 +70,14 @@ void EmitSplit(LocalPool& pool, Split* split, net::ByteQueue* out) {
       pool.cells()[metrics::PoolMetric::kForwardError].Add(1);
       out->Append(buffers, pool.codec().Error("Invalid argument"));
     } else {
-      out->Splice(fragment->reply);
+      out->Splice(buffers, fragment->reply);
     }
     return;
   }
   if (split->broadcast) {
     out->Append(buffers, pool.codec().BroadcastOk());
   } else if (split->used == 1 && !split->parts[0]->fragment.reply.empty()) {
-    out->Splice(split->parts[0]->fragment.reply);
+    out->Splice(buffers, split->parts[0]->fragment.reply);
   } else {
     MergeBlocks(buffers, split, out);
     out->Append(buffers, pool.codec().MergedEnd());
@@ -211,7 +211,7 @@ void EmitReply(LocalPool& pool, Request* request, net::ByteQueue* out) {
   if (request->split != nullptr) {
     EmitSplit(pool, request->split.get(), out);
   } else {
-    out->Splice(request->fragment.reply);
+    out->Splice(pool.worker().buffers(), request->fragment.reply);
   }
 }
 

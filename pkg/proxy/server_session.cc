@@ -288,7 +288,7 @@ bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
     if (straight_through) {
       client->output().Append(worker().buffers(), bytes);
     } else {
-      fragment->reply.Append(worker().buffers(), bytes);
+      fragment->reply.AppendLast(worker().buffers(), bytes);
       client->Hold(request, bytes.size());
     }
   }
