@@ -30,11 +30,6 @@ void PrintProblems(const std::string& program, const config::LoadResult& result)
 std::vector<std::string> Unavailable(const config::Config& config) {
   std::vector<std::string> reasons;
   for (const config::Pool& pool : config.pools) {
-    if (pool.redis) {
-      reasons.push_back(
-          fmt::format("pool \"{}\": redis: true is not served by version {}; memcached pools are",
-                      pool.name, base::kVersion));
-    }
     if (pool.membership == config::Membership::kGrpc) {
       reasons.push_back(
           fmt::format("pool \"{}\": membership: grpc is not served by version {}; give a static "

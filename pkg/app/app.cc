@@ -55,7 +55,10 @@ absl::Status App::Init() {
   services_.registry = &registry_;
   services_.budget = &budget_;
   services_.failures = &board_;
-  services_.stats_text = [this](const std::string& pool) { return MemcachedStats(pool); };
+  services_.stats = [this](const std::string& pool) {
+    const int64_t uptime_s = (base::RealClock().WallUs() - started_us_) / 1'000'000;
+    return PoolStats(registry_.Collect(), pool, uptime_s);
+  };
 
   auto stats = admin::StatsServer::Listen(
       {.address = fmt::format("{}:{}", options_.stats_addr, options_.stats_port)},
@@ -137,11 +140,6 @@ std::string App::StatsJson() const {
 
 std::string App::Prometheus() const {
   return metrics::PrometheusText(registry_.Collect(), metrics::ReadProcessStats(), base::kVersion);
-}
-
-std::string App::MemcachedStats(const std::string& pool) const {
-  return MemcachedStatsText(registry_.Collect(), pool,
-                            (base::RealClock().WallUs() - started_us_) / 1'000'000);
 }
 
 }  // namespace cashew::app

@@ -49,7 +49,6 @@ class App {
   absl::Status StartAdmin();
   std::string StatsJson() const;
   std::string Prometheus() const;
-  std::string MemcachedStats(const std::string& pool) const;
   void StopAll();
 
   const Options options_;

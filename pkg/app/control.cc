@@ -15,6 +15,7 @@
 #include "pkg/base/log.h"
 #include "pkg/net/socket.h"
 #include "pkg/protocol/codec.h"
+#include "pkg/proxy/local_pool.h"
 
 namespace cashew::app {
 namespace {
@@ -159,7 +160,7 @@ absl::Status Control::AddPool(const config::Pool& config) {
   door.fd = *fd;
   door.no_delay = !listen.is_unix();
   door.client_connections = config.client_connections;
-  door.refusal = protocol::MemcachedCodec().Error(proxy::kOutOfMemory);
+  door.refusal = proxy::CodecOf(*pool.settings).Error(proxy::kOutOfMemory);
   for (const Home& home : pool.homes) door.homes.push_back(home.door);
   if (auto status = parts_.acceptor->AddDoor(std::move(door)); !status.ok()) return named(status);
 
@@ -185,7 +186,7 @@ health::Target Control::TargetOf(const Pool& pool, const pool::Server& server) c
     }
   }
   target.transport = pool.server_transport;
-  target.codec = &protocol::MemcachedCodec();
+  target.codec = &proxy::CodecOf(*pool.settings);
   target.retry_timeout_ms = pool.settings->retry_timeout_ms;
   target.may_eject = pool.settings->auto_eject;
   target.check = checks_.at(target.pool);
@@ -227,8 +228,14 @@ void Control::Publish(const std::string& name) {
     }
   }
   for (const Home& home : pool.homes) {
-    proxy::PoolAssignment assignment{snapshot, home.connections, home.door.clients,
-                                     pool.listen_transport, pool.server_transport};
+    const auto homes = static_cast<int>(pool.homes.size());
+    proxy::PoolAssignment assignment;
+    assignment.snapshot = snapshot;
+    assignment.connections = home.connections;
+    assignment.exclusive = (pool.settings->exclusive_connections + homes - 1) / homes;
+    assignment.clients = home.door.clients;
+    assignment.listen_transport = pool.listen_transport;
+    assignment.server_transport = pool.server_transport;
     home.door.worker->Post([worker = home.door.worker, assignment] { worker->Adopt(assignment); });
   }
 }

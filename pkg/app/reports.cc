@@ -109,27 +109,29 @@ std::string PoolsJson(const std::vector<std::shared_ptr<const pool::Snapshot>>& 
   return Dump(json);
 }
 
-std::string MemcachedStatsText(const metrics::Totals& totals, const std::string& pool,
-                               int64_t uptime_s) {
-  std::string text = fmt::format("STAT pid {}\r\nSTAT uptime {}\r\nSTAT version cashew-{}\r\n",
-                                 getpid(), uptime_s, base::kVersion);
-  const auto line = [&text](std::string_view prefix, const char* name, int64_t value) {
-    if (*name != '\0') text += fmt::format("STAT {}{} {}\r\n", prefix, name, value);
+protocol::Stats PoolStats(const metrics::Totals& totals, const std::string& pool,
+                          int64_t uptime_s) {
+  protocol::Stats stats = {{"pid", fmt::format("{}", getpid())},
+                           {"uptime", fmt::format("{}", uptime_s)},
+                           {"version", fmt::format("cashew-{}", base::kVersion)}};
+  const auto add = [&stats](std::string_view prefix, std::string_view name, int64_t value) {
+    if (!name.empty())
+      stats.emplace_back(fmt::format("{}{}", prefix, name), fmt::format("{}", value));
   };
   for (const metrics::PoolTotals& t : totals.pools) {
     if (t.name != pool) continue;
-#define CASHEW_STAT(id, json, prom, kind, help) line("", json, t.values[metrics::PoolMetric::id]);
+#define CASHEW_STAT(id, json, prom, kind, help) add("", json, t.values[metrics::PoolMetric::id]);
     CASHEW_POOL_METRICS(CASHEW_STAT)
 #undef CASHEW_STAT
     for (const metrics::ServerTotals& server : t.servers) {
       const std::string prefix = server.name + ":";
 #define CASHEW_STAT(id, json, prom, kind, help) \
-  line(prefix, json, server.values[metrics::ServerMetric::id]);
+  add(prefix, json, server.values[metrics::ServerMetric::id]);
       CASHEW_SERVER_METRICS(CASHEW_STAT)
 #undef CASHEW_STAT
     }
   }
-  return text + "END\r\n";
+  return stats;
 }
 
 }  // namespace cashew::app

@@ -8,6 +8,7 @@
 #include "pkg/config/config.h"
 #include "pkg/metrics/totals.h"
 #include "pkg/pool/snapshot.h"
+#include "pkg/protocol/codec.h"
 
 // What the proxy tells people and scripts about itself.
 
@@ -20,8 +21,8 @@ std::string DescribeConfig(const config::Config& config);
 std::string PoolsJson(const std::vector<std::shared_ptr<const pool::Snapshot>>& snapshots,
                       const metrics::Totals& totals);
 
-// The answer to memcached's `stats` in a pool: STAT lines and END.
-std::string MemcachedStatsText(const metrics::Totals& totals, const std::string& pool,
-                               int64_t uptime_s);
+// What memcached's `stats` and redis' INFO say of a pool.
+protocol::Stats PoolStats(const metrics::Totals& totals, const std::string& pool,
+                          int64_t uptime_s);
 
 }  // namespace cashew::app

@@ -25,6 +25,12 @@ pool::Settings SettingsOf(const config::Pool& pool) {
   s.preconnect = pool.preconnect;
   s.tcp_keepalive = pool.tcpkeepalive;
   s.allow_flush = pool.allow_flush;
+  s.redis_auth = pool.redis_auth;
+  s.redis_user = pool.redis_user;
+  s.redis_db = pool.redis_db;
+  s.cluster_commands = pool.cluster_commands;
+  s.dangerous_commands = pool.dangerous_commands;
+  s.exclusive_connections = pool.exclusive_connections;
   s.server_connections = pool.server_connections;
   s.client_connections = pool.client_connections;
   s.client_max_inflight = pool.client_max_inflight;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace cashew::base {
@@ -19,6 +20,17 @@ class Secret {
   // The text itself, for the wire or a comparison. Valid while this object is unchanged.
   const std::string& Reveal() const { return text_; }
   bool empty() const { return text_.empty(); }
+
+  // Whether `given`, from a stranger, is the secret: takes the same time wherever the two
+  // differ.
+  bool Matches(std::string_view given) const {
+    unsigned char difference = given.size() == text_.size() ? 0 : 1;
+    for (size_t i = 0; i < given.size(); ++i) {
+      const char expected = text_.empty() ? '\0' : text_[i % text_.size()];
+      difference = static_cast<unsigned char>(difference | (given[i] ^ expected));
+    }
+    return difference == 0;
+  }
 
   // Whether two configurations hold the same secret; not constant-time, so not for
   // comparing what a client sent.

@@ -126,6 +126,10 @@ struct Pool : Located {  // `line` is that of its name
   std::optional<HealthCheck> health_check;
   std::optional<TlsListen> tls_listen;
   std::optional<TlsServers> tls_servers;
+  std::string redis_user;  // of the servers, with redis_auth; empty: their default user
+  bool cluster_commands = false;
+  bool dangerous_commands = false;
+  int exclusive_connections = 64;  // to each server in total
   bool allow_flush = false;
   bool allow_empty = false;
   int64_t client_max_inflight = 1024;             // requests

@@ -264,6 +264,17 @@ constexpr KeyRow<Pool> kPoolRows[] = {
     {"hold_down", [](const Field& f, Pool* p) { f.Read(ParseDuration, &p->hold_down_ms, 0); }},
     {"health_check", ReadHealthCheck},
     {"tls", ReadTls},
+    {"redis_user",
+     [](const Field& f, Pool* p) {
+       if (const std::string* text = f.Scalar()) p->redis_user = *text;
+     }},
+    {"cluster_commands", [](const Field& f, Pool* p) { f.Read(ParseBool, &p->cluster_commands); }},
+    {"dangerous_commands",
+     [](const Field& f, Pool* p) { f.Read(ParseBool, &p->dangerous_commands); }},
+    {"exclusive_connections",
+     [](const Field& f, Pool* p) {
+       f.Read(ParseNumber, &p->exclusive_connections, NumberRange{.example = 64});
+     }},
     {"allow_flush", [](const Field& f, Pool* p) { f.Read(ParseBool, &p->allow_flush); }},
     {"allow_empty", [](const Field& f, Pool* p) { f.Read(ParseBool, &p->allow_empty); }},
     {"client_max_inflight",
@@ -300,6 +311,11 @@ void WarnIdle(Report* report, const Pool& pool, const Seen& seen) {
   const bool redis_known = !seen.IsBad("redis");
   const bool eject_known = !seen.IsBad("eject_mode");
   warn("redis_db", redis_known && !pool.redis, "without `redis: true`");
+  for (const char* key :
+       {"redis_user", "cluster_commands", "dangerous_commands", "exclusive_connections"}) {
+    warn(key, redis_known && !pool.redis, "without `redis: true`");
+  }
+  warn("redis_user", redis_known && pool.redis && !seen.Has("redis_auth"), "without `redis_auth`");
   warn("get_errors", redis_known && pool.redis, "on a redis pool");
   warn("allow_flush", redis_known && pool.redis, "on a redis pool");
   warn("hold_down", eject_known && pool.eject_mode == EjectMode::kRehash,

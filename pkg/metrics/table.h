@@ -45,7 +45,9 @@
   ROW(kClientsEvicted, "", "client_evicted_total", kCounter,                                    \
       "# client connections closed because they held too much memory or did not read")          \
   ROW(kClientPauses, "", "client_pauses_total", kCounter,                                       \
-      "# times reading from a client stopped because it had too much in flight")
+      "# times reading from a client stopped because it had too much in flight")                \
+  ROW(kLoginsFailed, "", "client_logins_failed_total", kCounter,                                \
+      "# wrong passwords that clients gave")
 
 // Labels pool, server.
 #define CASHEW_SERVER_METRICS(ROW)                                                              \
@@ -74,7 +76,23 @@
       "# server connections closed because a reply did not belong to its request")              \
   ROW(kExpired, "", "server_expired_total", kCounter,                                           \
       "# requests that timed out while the connection went on")                                 \
-  ROW(kProbes, "", "server_probes_total", kCounter, "# health probes sent")
+  ROW(kProbes, "", "server_probes_total", kCounter, "# health probes sent")                     \
+  ROW(kLoading, "", "server_loading_replies_total", kCounter,                                   \
+      "# LOADING errors: the redis server reads its data set")                                  \
+  ROW(kReadonly, "", "server_readonly_replies_total", kCounter,                                 \
+      "# READONLY errors: the redis server is a replica")                                       \
+  ROW(kMasterDown, "", "server_masterdown_replies_total", kCounter,                             \
+      "# MASTERDOWN errors: the redis replica has lost its master")                             \
+  ROW(kOutOfMemory, "", "server_oom_replies_total", kCounter,                                   \
+      "# OOM errors: the redis server may not use more memory")                                 \
+  ROW(kBusy, "", "server_busy_replies_total", kCounter,                                         \
+      "# BUSY errors: the redis server runs a slow script")                                     \
+  ROW(kUnasked, "", "server_push_messages_total", kCounter,                                     \
+      "# push messages from the server, which nobody had asked for and were dropped")           \
+  ROW(kExclusive, "", "server_exclusive_connections", kGauge,                                   \
+      "# connections lent to one client, for WATCH or a blocking command")                      \
+  ROW(kExclusiveRefused, "", "server_exclusive_refused_total", kCounter,                        \
+      "# times no connection could be lent, since exclusive_connections was reached")
 
 // Label pool; set by the control thread when a pool's snapshot or health changes.
 #define CASHEW_POOL_STATE_METRICS(ROW)                                                            \

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "pkg/base/secret.h"
 #include "pkg/hash/hash.h"
 #include "pkg/ring/ring.h"
 
@@ -39,6 +40,12 @@ struct Settings {
   bool preconnect = false;
   bool tcp_keepalive = false;
   bool allow_flush = false;
+  base::Secret redis_auth;  // what clients must say, and what servers are told
+  std::string redis_user;   // of the servers; empty: their default user
+  int redis_db = 0;
+  bool cluster_commands = false;
+  bool dangerous_commands = false;
+  int exclusive_connections = 64;  // to each server, in use by one client; all workers together
   int server_connections = 1;      // to each server, all workers together
   int64_t client_connections = 0;  // 0: no limit of the pool's own
   int64_t client_max_inflight = 1024;

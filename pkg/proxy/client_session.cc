@@ -6,10 +6,13 @@
 #include <sys/epoll.h>
 #include <utility>
 
+#include "fmt/format.h"
+
 #include "pkg/base/log.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/local_pool.h"
 #include "pkg/proxy/router.h"
+#include "pkg/proxy/server_session.h"
 
 namespace cashew::proxy {
 namespace {
@@ -21,6 +24,9 @@ constexpr uint32_t kFirstKeep = 1024;
 // What a message that has begun may reserve before its bytes are here.
 constexpr size_t kReserve = 128 * 1024;
 constexpr size_t kKeysKept = 16 * 1024;
+constexpr size_t kRebuiltKept = 64 * 1024;
+// What a client may make us hold before it has logged in.
+constexpr int64_t kStrangerCap = 64 * 1024;
 // From this size on a request is refused when memory is short.
 constexpr size_t kLargeRequest = 16 * 1024;
 // A peer that was told goodbye gets this long to say so too. Closing earlier, with
@@ -60,7 +66,11 @@ bool ClientSession::Start() { return pool_->worker().loop().Add(transport_->fd()
 // ---- 2: read, parse, admit -------------------------------------------------
 
 void ClientSession::OnReady(uint32_t events) {
-  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hangup_ = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    hangup_ = true;
+    // Nobody is left to take what the server would give away.
+    if (waiting_ != nullptr) return Close(/*as_error=*/false);
+  }
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
   if ((events & EPOLLOUT) != 0) {
     writable_ = true;
@@ -145,6 +155,9 @@ void ClientSession::OnInput(std::string_view fresh) {
   }
   if (state_ == State::kOpen && !(rest.empty() && fresh.empty())) Keep(rest, fresh);
   buffers.Unref(chunk);
+  // Told how long a message is only bit by bit, the parser wants to see what followed.
+  const bool more = incomplete_ && !fresh.empty();
+  if (more && state_ == State::kOpen) OnInput({});
 }
 
 // Takes every whole request off the front of `in`; returns what is left. `chunk`
@@ -160,6 +173,8 @@ std::string_view ClientSession::ParseAll(std::string_view in, net::Chunk* chunk)
       error_ = true;
       state_ = State::kFinishing;
       MaybeFinish();
+    } else if (result.alone) {
+      barrier_ = true;
     } else if (result.status == protocol::ParseStatus::kNeedMore && result.consumed == 0) {
       if (Shed(result.wanted)) continue;
       incomplete_ = true;
@@ -168,7 +183,10 @@ std::string_view ClientSession::ParseAll(std::string_view in, net::Chunk* chunk)
     }
   }
   // A line of very many keys must not leave its room behind.
-  if (command.keys.capacity() > kKeysKept) std::vector<std::string_view>().swap(command.keys);
+  for (auto* list : {&command.keys, &command.stretches, &command.words}) {
+    if (list->capacity() > kKeysKept) std::vector<std::string_view>().swap(*list);
+  }
+  if (command.rebuilt.capacity() > kRebuiltKept) std::string().swap(command.rebuilt);
   return state_ == State::kOpen ? in : std::string_view{};
 }
 
@@ -216,21 +234,28 @@ void ClientSession::DropInput() {
 
 // The message being received does not count: it must be able to arrive.
 bool ClientSession::Blocked() const {
-  const pool::Settings& settings = pool_->settings();
-  return inflight_ >= settings.client_max_inflight ||
-         request_bytes_ + static_cast<int64_t>(out_.size()) >= settings.client_max_buffer;
+  return barrier_ || inflight_ >= pool_->settings().client_max_inflight ||
+         request_bytes_ + static_cast<int64_t>(out_.size()) >= BufferCap();
+}
+
+// A stranger cannot make us hold much.
+int64_t ClientSession::BufferCap() const {
+  const int64_t cap = pool_->settings().client_max_buffer;
+  return parser_->trusted() ? cap : std::min(cap, kStrangerCap);
 }
 
 // Blocked, and counted when that is new.
 bool ClientSession::Pause() {
+  if (barrier_ && pending_.head == nullptr) barrier_ = false;
   if (!Blocked()) return false;
-  if (!paused_) pool_->cells()[PoolMetric::kClientPauses].Add(1);
-  paused_ = true;
+  if (!paused_ && !barrier_) pool_->cells()[PoolMetric::kClientPauses].Add(1);
+  paused_ = !barrier_;
   return true;
 }
 
 int64_t ClientSession::held_bytes() const {
-  return request_bytes_ + static_cast<int64_t>(out_.size()) + (in_ != nullptr ? in_->filled : 0);
+  return request_bytes_ + static_cast<int64_t>(out_.size() + parser_->held_bytes()) +
+         (in_ != nullptr ? in_->filled : 0);
 }
 
 // A half-close: what was asked is still answered; a request cut off is dropped.
@@ -252,6 +277,7 @@ void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chun
   request->is_read = command.is_read;
   request->reply_kind = command.reply_kind;
   ++inflight_;
+  barrier_ = command.barrier;
   const bool local =
       command.action == protocol::Action::kAnswer || command.action == protocol::Action::kQuit;
   if (local) request->quiet = protocol::Quiet::kNo;
@@ -266,15 +292,76 @@ void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chun
     case protocol::Action::kStats:
       return AnswerForPool(request);
     case protocol::Action::kAnswer:
-      if (command.close_after) {
-        error_ = true;
-        state_ = State::kFinishing;
-      }
-      return Answer(request, command.answer);
+      return AnswerLocally(request, command);
     case protocol::Action::kQuit:
       state_ = State::kFinishing;
-      return Answer(request, {});
+      return Answer(request, command.answer);
   }
+}
+
+void ClientSession::AnswerLocally(Request* request, const protocol::Command& command) {
+  if (command.close_after) {
+    error_ = true;
+    state_ = State::kFinishing;
+  }
+  if (command.lease == protocol::Lease::kEnd) ReturnOwn();
+  if (command.login_failed) pool_->cells()[PoolMetric::kLoginsFailed].Add(1);
+  if (command.group != 0 && pool_->RefusesGroup(command.group)) {
+    return Answer(request, parser_->RefuseGroup());
+  }
+  if (command.delay_ms > 0) {
+    // Given by CheckPatience.
+    request->fragment.reply.AppendLast(pool_->worker().buffers(), command.answer);
+    delayed_ = request;
+    delayed_until_ns_ = pool_->worker().loop().now_ns() + command.delay_ms * base::kNsPerMs;
+    return;
+  }
+  Answer(request, command.answer);
+}
+
+// ---- server connections of this client's own -------------------------------
+
+ServerSession* ClientSession::OwnConnection(LocalServer* server, Request* request,
+                                            const protocol::Command& command,
+                                            std::string* problem) {
+  using protocol::Lease;
+  const bool ends = command.lease == Lease::kEnd;
+  if (ends && own_ == nullptr) {
+    *problem = pool_->codec().Error("the connection that watched keys was lost; nothing was done");
+    return nullptr;
+  }
+  const bool elsewhere = own_ != nullptr && server != &own_->server();
+  if (elsewhere && (command.lease == Lease::kBegin || (ends && !command.keys.empty()))) {
+    *problem = pool_->codec().CrossServer();
+    if (ends) ReturnOwn();
+    return nullptr;
+  }
+  ServerSession* session = command.lease == Lease::kOnce ? nullptr : own_;
+  if (session == nullptr) session = server->Lend(command.group, this);
+  if (session == nullptr) {
+    *problem = pool_->codec().Error(
+        fmt::format("all exclusive connections to server {} are in use (exclusive_connections: {})",
+                    server->name(), pool_->settings().exclusive_connections));
+    return nullptr;
+  }
+  if (command.lease == Lease::kBegin) own_ = session;
+  if (ends) own_ = nullptr;
+  if (command.lease == Lease::kOnce) {
+    waiting_ = request;
+    waiting_on_ = session;
+    session->set_waiter(this);
+  }
+  return session;
+}
+
+void ClientSession::ReturnOwn() {
+  ServerSession* session = std::exchange(own_, nullptr);
+  if (session != nullptr) session->server().Return(session);
+}
+
+void ClientSession::OnOwnLost(ServerSession* session) {
+  if (own_ == session) own_ = nullptr;
+  if (waiting_on_ == session) waiting_on_ = nullptr;
 }
 
 void ClientSession::Answer(Request* request, std::string_view text) {
@@ -285,8 +372,8 @@ void ClientSession::Answer(Request* request, std::string_view text) {
 }
 
 void ClientSession::AnswerForPool(Request* request) {
-  const auto& stats = pool_->worker().services().stats_text;
-  Answer(request, stats ? stats(pool_->name()) : std::string());
+  const auto& stats = pool_->worker().services().stats;
+  Answer(request, pool_->codec().FormatStats(stats ? stats(pool_->name()) : protocol::Stats()));
 }
 
 // ---- 6: replies out, in order ----------------------------------------------
@@ -317,6 +404,12 @@ void ClientSession::FlushReady() {
 void ClientSession::Take(List* from, Request* request) {
   from->Remove(request);
   --inflight_;
+  if (request == waiting_) {
+    waiting_ = nullptr;
+    if (waiting_on_ != nullptr) waiting_on_->set_waiter(nullptr);
+    waiting_on_ = nullptr;
+  }
+  if (request == delayed_) delayed_ = nullptr;
   request_bytes_ -= request->bytes;
   request->client = nullptr;
   pool_->worker().MaybeFree(request);
@@ -325,8 +418,7 @@ void ClientSession::Take(List* from, Request* request) {
 void ClientSession::Hold(Request* request, size_t bytes) {
   request->bytes += static_cast<uint32_t>(bytes);
   request_bytes_ += static_cast<int64_t>(bytes);
-  const int64_t cap = pool_->settings().client_max_buffer;
-  if (held_bytes() < 2 * cap + kSlack) return;
+  if (held_bytes() < 2 * BufferCap() + kSlack) return;
   // A value larger than the cap may pass while it is the front reply and is read.
   const int64_t waited = pool_->worker().loop().now_ns() - progress_ns_;
   if (request->streaming && waited < base::kNsPerSec) return;
@@ -366,6 +458,7 @@ void ClientSession::OnFlush() {
 }
 
 void ClientSession::MaybeResume() {
+  if (barrier_ && pending_.head == nullptr) barrier_ = false;
   if (state_ != State::kOpen || Blocked()) return;
   paused_ = false;
   if (readable_ || (in_ != nullptr && !incomplete_)) pool_->worker().loop().MarkReady(this);
@@ -398,19 +491,25 @@ void ClientSession::Drain(bool force) {
     ReadRound();
   }
   if (state_ == State::kOpen && force) state_ = State::kFinishing;
+  if (force && waiting_ != nullptr) return Close(/*as_error=*/false);
   MaybeFinish();
 }
 
 void ClientSession::CheckPatience(int64_t now_ns) {
   const pool::Settings& settings = pool_->settings();
-  const bool stuck =
-      !out_.empty() && (held_bytes() >= settings.client_max_buffer || state_ == State::kFinishing);
+  const bool stuck = !out_.empty() && (held_bytes() >= BufferCap() || state_ == State::kFinishing);
   if (stuck) {
     // The kernel calls a socket writable when a good part of its buffer is free, so a
     // slow but steady reader shows only there.
     const int64_t unsent = transport_->UnsentBytes();
     if (unsent < last_unsent_) progress_ns_ = now_ns;
     last_unsent_ = unsent;
+  }
+  if (delayed_ != nullptr && now_ns >= delayed_until_ns_) {
+    pool_->cells()[PoolMetric::kLocalReplies].Add(1);
+    delayed_->done = true;
+    FlushReady();
+    if (state_ == State::kClosed) return;
   }
   const int64_t idle_ns = now_ns - progress_ns_;
   if (state_ == State::kLingering && idle_ns >= kLingerNs) return Close(error_);
@@ -432,6 +531,9 @@ void ClientSession::Close(bool as_error) {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   pool_->cells()[as_error ? PoolMetric::kClientErr : PoolMetric::kClientEof].Add(1);
+  // What a blocked command would take from its key must not go to nobody.
+  if (waiting_on_ != nullptr) waiting_on_->Shutdown({});
+  ReturnOwn();
   while (pending_.head != nullptr) Take(&pending_, pending_.head);
   while (quiet_.head != nullptr) Take(&quiet_, quiet_.head);
   out_.Clear(pool_->worker().buffers());

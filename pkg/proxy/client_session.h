@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "pkg/net/buffer.h"
@@ -13,6 +14,8 @@
 namespace cashew::proxy {
 
 class LocalPool;
+class LocalServer;
+class ServerSession;
 
 // A client's connection: reads and parses requests, sends them on their way, and
 // writes replies in the order of the requests. Worker thread only.
@@ -50,6 +53,14 @@ class ClientSession final : public net::IoHandler {
   void Evict();
   int64_t held_bytes() const;
 
+  // Server connections of this client's own (WATCH, blocking commands).
+  // The one that `command` (whose lease is not kShared) goes on; `server` is that of its
+  // key. Null, with the error line, when it cannot be had.
+  ServerSession* OwnConnection(LocalServer* server, Request* request,
+                               const protocol::Command& command, std::string* problem);
+  // The connection ended, and with it what the server knew of this client.
+  void OnOwnLost(ServerSession* session);
+
   ClientSession* prev = nullptr;  // in the pool's list
   ClientSession* next = nullptr;
 
@@ -71,12 +82,15 @@ class ClientSession final : public net::IoHandler {
   void DropInput();
   bool Blocked() const;
   bool Pause();
+  int64_t BufferCap() const;
   void OnInputEnd();
 
   // A request's start.
   void OnRequest(const protocol::Command& command, net::Chunk* chunk);
   void Answer(Request* request, std::string_view text);
   void AnswerForPool(Request* request);
+  void AnswerLocally(Request* request, const protocol::Command& command);
+  void ReturnOwn();
   bool Shed(size_t wanted);
 
   // A request's end.
@@ -109,6 +123,12 @@ class ClientSession final : public net::IoHandler {
   bool error_ = false;  // finishing because of an error, for the metrics
   bool paused_ = false;
   bool draining_ = false;
+  bool barrier_ = false;                 // nothing more is parsed until all replies are out
+  ServerSession* own_ = nullptr;         // from WATCH on
+  ServerSession* waiting_on_ = nullptr;  // where a blocking command is under way
+  Request* waiting_ = nullptr;           // that command
+  Request* delayed_ = nullptr;           // an answer that is not given yet
+  int64_t delayed_until_ns_ = 0;
 };
 
 }  // namespace cashew::proxy

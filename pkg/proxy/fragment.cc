@@ -16,7 +16,9 @@ void InitFragment(Fragment* fragment, Request* request, const protocol::Command&
   fragment->ordinary = true;
   fragment->signature = 0;
   fragment->blocks = nullptr;
-  fragment->expect = {command.reply_kind, nullptr, 0, 0};
+  fragment->own = false;
+  fragment->wait_ms = command.wait_ms;
+  fragment->expect = {command.reply_kind, nullptr, 0, 0, command.interim, 0};
 }
 
 Split::Part* AddPart(Split* split, Request* request, const protocol::Command& command,
@@ -26,6 +28,7 @@ Split::Part* AddPart(Split* split, Request* request, const protocol::Command& co
   part->server = server;
   part->keys = part->next_key = part->next_block = 0;
   part->blocks.clear();
+  split->merge = command.merge;
   InitFragment(&part->fragment, request, command);
   return part;
 }
@@ -74,14 +77,17 @@ void EmitSplit(LocalPool& pool, Split* split, net::ByteQueue* out) {
     }
     return;
   }
-  if (split->broadcast) {
-    out->Append(buffers, pool.codec().BroadcastOk());
-  } else if (split->used == 1 && !split->parts[0]->fragment.reply.empty()) {
-    out->Splice(buffers, split->parts[0]->fragment.reply);
-  } else {
-    MergeBlocks(buffers, split, out);
-    out->Append(buffers, pool.codec().MergedEnd());
+  int64_t sum = 0;
+  for (uint32_t i = 0; i < split->used; ++i) sum += split->parts[i]->fragment.expect.number;
+  const size_t keys = split->part_of_key.size();
+  out->Append(buffers, pool.codec().MergedBegin(split->merge, keys, sum));
+  const bool blocks = split->merge == protocol::Merge::kBlocks;
+  if (blocks && split->used == 1 && !split->parts[0]->fragment.reply.empty()) {
+    out->Splice(buffers, split->parts[0]->fragment.reply);  // its end included
+    return;
   }
+  if (blocks) MergeBlocks(buffers, split, out);
+  out->Append(buffers, pool.codec().MergedEnd(split->merge));
 }
 
 }  // namespace
@@ -100,7 +106,8 @@ Fragment* UseSingle(Request* request, const protocol::Command& command) {
 
 void SplitByServer(LocalPool& pool, Request* request, const protocol::Command& command) {
   Split* split = request->split.get();
-  const std::vector<std::string_view>& keys = command.keys;
+  const std::vector<std::string_view>& keys =
+      command.stretches.empty() ? command.keys : command.stretches;
   const size_t servers = pool.server_count();
   std::vector<uint32_t>& cursor = split->cursor;
 
@@ -145,7 +152,6 @@ void SplitByServer(LocalPool& pool, Request* request, const protocol::Command& c
 
 void SplitToAll(LocalPool& pool, Request* request, const protocol::Command& command) {
   Split* split = request->split.get();
-  split->broadcast = true;
   for (uint32_t s = 0; s < pool.server_count(); ++s) AddPart(split, request, command, s);
   SetParts(request, split->used);
 }
@@ -191,12 +197,22 @@ void FailPart(LocalPool& pool, Fragment* fragment, std::string_view text) {
     if (request->quiet == protocol::Quiet::kNominal) fragment->reply.Clear(buffers);
   } else {
     fragment->failed = true;
-    if (request->quiet != protocol::Quiet::kAll) {
-      fragment->reply.Append(buffers, pool.codec().Error(text));
+    if (request->quiet != protocol::Quiet::kAll && !fragment->own) {
+      fragment->reply.AppendLast(buffers, pool.codec().Error(text));
       pool.cells()[metrics::PoolMetric::kForwardError].Add(1);
     }
   }
   OnPartResolved(request, !as_miss);
+}
+
+void RefuseRequest(LocalPool& pool, Request* request, const protocol::Command& command,
+                   std::string_view reply) {
+  Fragment* fragment = UseSingle(request, command);
+  fragment->resolved = fragment->failed = true;
+  fragment->reply.AppendLast(pool.worker().buffers(), reply);
+  pool.cells()[metrics::PoolMetric::kForwardError].Add(1);
+  OnPartResolved(request, true);
+  ReleasePart(pool, fragment);
 }
 
 void ReleasePart(LocalPool& pool, Fragment* fragment) {

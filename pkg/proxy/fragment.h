@@ -35,6 +35,11 @@ void FinishPart(LocalPool& pool, Fragment* fragment, protocol::Outcome outcome);
 // whole request, at once. `text` as in nutcracker's errors.
 void FailPart(LocalPool& pool, Fragment* fragment, std::string_view text);
 
+// The request is answered with `reply`, an error as the client will see it, instead of
+// being sent. REQUIRES: it has no fragments yet.
+void RefuseRequest(LocalPool& pool, Request* request, const protocol::Command& command,
+                   std::string_view reply);
+
 // The fragment has left its server's queue. It may be gone when this returns.
 void ReleasePart(LocalPool& pool, Fragment* fragment);
 

@@ -16,6 +16,10 @@ namespace {
 // restart is noticed at once, to 1 s, so that a dead server costs next to nothing.
 constexpr int64_t kFirstBackoffMs = 50;
 constexpr int64_t kMaxBackoffMs = 1000;
+// Exclusive connections that are kept for the next client, and for how long.
+constexpr size_t kExclusiveKept = 8;
+constexpr int64_t kExclusiveIdleNs = 60 * base::kNsPerSec;
+constexpr int64_t kGroupRefusedNs = 30 * base::kNsPerSec;
 
 net::SocketAddress AddressOf(const pool::Server& server) {
   // Numeric: nothing is looked up here.
@@ -27,6 +31,10 @@ net::SocketAddress AddressOf(const pool::Server& server) {
 
 }  // namespace
 
+const protocol::Codec& CodecOf(const pool::Settings& settings) {
+  return settings.redis ? protocol::RedisCodec() : protocol::MemcachedCodec();
+}
+
 // ---- a server, as this worker sees it --------------------------------------
 
 LocalServer::LocalServer(LocalPool* pool, const pool::Server& server)
@@ -36,10 +44,20 @@ LocalServer::LocalServer(LocalPool* pool, const pool::Server& server)
                                                         pool->worker().index())) {}
 
 LocalServer::~LocalServer() {
-  for (auto& session : sessions_) {
+  const auto end = [this](std::unique_ptr<ServerSession>& session) {
     session->Shutdown("Server was removed");
     pool_->worker().loop().Retire(session.release());
+  };
+  for (auto& group : shared_) std::for_each(group.begin(), group.end(), end);
+  std::for_each(exclusive_.begin(), exclusive_.end(), end);
+}
+
+template <typename Action>
+void LocalServer::ForEachSession(Action action) const {
+  for (const auto& group : shared_) {
+    for (const auto& session : group) action(*session);
   }
+  for (const auto& session : exclusive_) action(*session);
 }
 
 void LocalServer::Update(const pool::Server& server, int connections) {
@@ -47,20 +65,22 @@ void LocalServer::Update(const pool::Server& server, int connections) {
   if (!(address == address_)) {
     address_ = address;
     // The old address: what is under way there may finish, nothing new is sent.
-    for (auto& session : sessions_) {
-      if (session->closed()) continue;
-      session->CloseWhenIdle();
-      if (!session->closed()) pool_->AddLeaving(std::move(session));
-    }
-    std::erase(sessions_, nullptr);
+    const auto leave = [this](std::vector<std::unique_ptr<ServerSession>>* sessions) {
+      for (auto& session : *sessions) {
+        if (session->closed()) continue;
+        session->CloseWhenIdle();
+        if (!session->closed()) pool_->AddLeaving(std::move(session));
+      }
+      std::erase(*sessions, nullptr);
+    };
+    for (auto& group : shared_) leave(&group);
+    leave(&exclusive_);
   }
-  while (static_cast<int>(sessions_.size()) < connections) {
-    sessions_.push_back(std::make_unique<ServerSession>(this));
-  }
+  connections_ = connections;
   if (live_ && !server.live) {
-    for (auto& session : sessions_) {
-      session->Shutdown(last_error_.empty() ? kNoServer : last_error_);
-    }
+    ForEachSession([this](ServerSession& session) {
+      session.Shutdown(last_error_.empty() ? kNoServer : last_error_);
+    });
   }
   if (!live_ && server.live) {
     failures_ = 0;
@@ -69,9 +89,17 @@ void LocalServer::Update(const pool::Server& server, int connections) {
   live_ = server.live;
 }
 
-void LocalServer::Enqueue(Fragment* fragment, uint32_t client_id, std::string_view head,
-                          std::string_view body, net::Chunk* chunk) {
-  ServerSession& session = *sessions_[client_id % sessions_.size()];
+void LocalServer::Enqueue(Fragment* fragment, uint32_t client_id, uint8_t group,
+                          std::string_view head, std::string_view body, net::Chunk* chunk) {
+  auto& sessions = shared_[group];
+  while (static_cast<int>(sessions.size()) < connections_) {
+    sessions.push_back(std::make_unique<ServerSession>(this, group));
+  }
+  EnqueueOn(*sessions[client_id % sessions.size()], fragment, head, body, chunk);
+}
+
+void LocalServer::EnqueueOn(ServerSession& session, Fragment* fragment, std::string_view head,
+                            std::string_view body, net::Chunk* chunk) {
   if (!live_ || (session.closed() && InBackoff())) {
     FailPart(*pool_, fragment, last_error_.empty() ? kNoServer : last_error_);
     return ReleasePart(*pool_, fragment);
@@ -79,17 +107,68 @@ void LocalServer::Enqueue(Fragment* fragment, uint32_t client_id, std::string_vi
   session.Enqueue(fragment, head, body, chunk);
 }
 
+ServerSession* LocalServer::Lend(uint8_t group, ClientSession* holder) {
+  ServerSession* found = nullptr;
+  for (const auto& session : exclusive_) {
+    if (!session->free() || session->group() != group) continue;
+    found = session.get();
+    if (!session->closed()) break;
+  }
+  if (found == nullptr) {
+    if (exclusive_.size() >= pool_->exclusive_limit()) {
+      // A free one of another group may go.
+      const auto other = std::find_if(exclusive_.begin(), exclusive_.end(),
+                                      [](const auto& session) { return session->free(); });
+      if (other == exclusive_.end()) {
+        (*cells_)[metrics::ServerMetric::kExclusiveRefused].Add(1);
+        return nullptr;
+      }
+      (*other)->Shutdown({});
+      pool_->worker().loop().Retire(other->release());
+      exclusive_.erase(other);
+    }
+    exclusive_.push_back(std::make_unique<ServerSession>(this, group));
+    found = exclusive_.back().get();
+  }
+  found->LendTo(holder);
+  (*cells_)[metrics::ServerMetric::kExclusive].Add(1);
+  return found;
+}
+
+void LocalServer::Return(ServerSession* session) {
+  if (!session->lent()) return;
+  session->LendTo(nullptr);
+  (*cells_)[metrics::ServerMetric::kExclusive].Add(-1);
+  if (!session->closed()) session->CleanUp();
+}
+
+void LocalServer::Tick(int64_t now_ns) {
+  if (exclusive_.empty()) return;
+  size_t free = 0;
+  for (auto& session : exclusive_) {
+    if (!session->free()) continue;
+    const bool old = now_ns - session->lent_ns() > kExclusiveIdleNs;
+    if (++free <= kExclusiveKept && !old && !session->closed()) continue;
+    session->Shutdown({});
+    pool_->worker().loop().Retire(session.release());
+  }
+  std::erase(exclusive_, nullptr);
+}
+
 void LocalServer::Preconnect() {
-  if (live_ && !sessions_.empty()) sessions_[0]->Connect();
+  if (!live_) return;
+  if (shared_[0].empty()) shared_[0].push_back(std::make_unique<ServerSession>(this, uint8_t{0}));
+  shared_[0][0]->Connect();
 }
 
 void LocalServer::Retire() {
-  for (auto& session : sessions_) session->CloseWhenIdle();
+  ForEachSession([](ServerSession& session) { session.CloseWhenIdle(); });
 }
 
 bool LocalServer::idle() const {
-  return std::all_of(sessions_.begin(), sessions_.end(),
-                     [](const auto& session) { return session->idle(); });
+  bool idle = true;
+  ForEachSession([&idle](const ServerSession& session) { idle = idle && session.idle(); });
+  return idle;
 }
 
 bool LocalServer::InBackoff() const {
@@ -120,7 +199,7 @@ void LocalServer::OnReply() {
 LocalPool::LocalPool(Worker* worker, const PoolAssignment& assignment)
     : worker_(worker),
       name_(assignment.snapshot->settings().name),
-      codec_(protocol::MemcachedCodec()),
+      codec_(CodecOf(assignment.snapshot->settings())),
       cells_(worker->services().registry->Pool(name_, worker->index())) {
   Adopt(assignment);
   if (settings().preconnect) {
@@ -147,6 +226,12 @@ void LocalPool::Adopt(const PoolAssignment& assignment) {
   limits_.strict = settings().strict;
   limits_.allow_flush = settings().allow_flush;
   limits_.max_value = static_cast<size_t>(settings().client_max_buffer);
+  limits_.password = settings().redis_auth;
+  limits_.user = settings().redis_user;
+  limits_.database = settings().redis_db;
+  limits_.cluster_commands = settings().cluster_commands;
+  limits_.dangerous_commands = settings().dangerous_commands;
+  exclusive_limit_ = static_cast<size_t>(assignment.exclusive);
 
   servers_.clear();
   std::unordered_set<std::string> listed;
@@ -215,11 +300,20 @@ void LocalPool::Tick(int64_t now_ns) {
     client->CheckPatience(now_ns);
     client = following;
   }
+  for (LocalServer* server : servers_) server->Tick(now_ns);
   std::erase_if(leaving_, [](const auto& server) { return server->idle(); });
   for (auto& session : leaving_sessions_) {
     if (session->closed()) worker_->loop().Retire(session.release());
   }
   std::erase(leaving_sessions_, nullptr);
+}
+
+void LocalPool::RefuseGroup(uint8_t group) {
+  group_refused_until_ns_[group] = worker_->loop().now_ns() + kGroupRefusedNs;
+}
+
+bool LocalPool::RefusesGroup(uint8_t group) const {
+  return group_refused_until_ns_[group] > worker_->loop().now_ns();
 }
 
 ClientSession* LocalPool::LargestClient(int64_t* bytes) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -18,6 +19,9 @@ class ClientSession;
 class LocalPool;
 class ServerSession;
 
+// The protocol that a pool speaks.
+const protocol::Codec& CodecOf(const pool::Settings& settings);
+
 // A server as one worker sees it: this worker's connections to it, its counters,
 // and how patient to be with it. Kept across snapshots by the server's name.
 class LocalServer {
@@ -27,14 +31,25 @@ class LocalServer {
 
   // Takes address and liveness from a snapshot.
   void Update(const pool::Server& server, int connections);
-  // Queues a fragment, on the connection that this client always uses. `head` and
-  // `body` are what to send; `chunk` holds `body`, or is null.
-  void Enqueue(Fragment* fragment, uint32_t client_id, std::string_view head, std::string_view body,
-               net::Chunk* chunk);
+  // Queues a fragment, on the connection that this client always uses: of the group's,
+  // which is opened on first use. `head` and `body` are what to send; `chunk` holds
+  // `body`, or is null.
+  void Enqueue(Fragment* fragment, uint32_t client_id, uint8_t group, std::string_view head,
+               std::string_view body, net::Chunk* chunk);
+  void EnqueueOn(ServerSession& session, Fragment* fragment, std::string_view head,
+                 std::string_view body, net::Chunk* chunk);
+  // Lends a connection that nobody else uses meanwhile. Null when this worker's share of
+  // exclusive_connections is lent.
+  ServerSession* Lend(uint8_t group, ClientSession* holder);
+  // Takes it back: it is lent again when the server has answered the request that cleans
+  // it up.
+  void Return(ServerSession* session);
   void Preconnect();
   // No new requests will come: its connections close when they owe nothing.
   void Retire();
   bool idle() const;
+  // Closes free exclusive connections that nobody used for a while.
+  void Tick(int64_t now_ns);
 
   // Called by its sessions.
   void OnReply();
@@ -48,14 +63,18 @@ class LocalServer {
 
  private:
   bool InBackoff() const;
+  template <typename Action>
+  void ForEachSession(Action action) const;
 
   LocalPool* const pool_;
   const std::string name_;
   net::SocketAddress address_;  // unknown: the name does not resolve
   bool live_ = true;
   std::shared_ptr<metrics::ServerCells> cells_;
-  std::vector<std::unique_ptr<ServerSession>> sessions_;
-  int failures_ = 0;  // in a row, as seen here
+  int connections_ = 1;
+  std::array<std::vector<std::unique_ptr<ServerSession>>, protocol::Codec::kGroups> shared_;
+  std::vector<std::unique_ptr<ServerSession>> exclusive_;  // lent, being cleaned up, or free
+  int failures_ = 0;                                       // in a row, as seen here
   int64_t backoff_ms_ = 0;
   int64_t retry_at_ns_ = 0;
   std::string last_error_;
@@ -83,6 +102,12 @@ class LocalPool {
   size_t server_count() const { return servers_.size(); }
   const net::TransportFactory& server_transport() const { return *server_transport_; }
   const protocol::Codec::Limits& limits() const { return limits_; }
+  // How many connections to each server may be lent by this worker.
+  size_t exclusive_limit() const { return exclusive_limit_; }
+  // Servers of this pool were found not to speak a group's protocol; forgotten after a
+  // while, since servers are upgraded.
+  void RefuseGroup(uint8_t group);
+  bool RefusesGroup(uint8_t group) const;
 
   void AddToClients(ClientSession* client);
   void RemoveFromClients(ClientSession* client);
@@ -96,6 +121,8 @@ class LocalPool {
   const protocol::Codec& codec_;
   std::shared_ptr<const pool::Snapshot> snapshot_;
   protocol::Codec::Limits limits_;
+  size_t exclusive_limit_ = 0;
+  std::array<int64_t, protocol::Codec::kGroups> group_refused_until_ns_{};
   std::shared_ptr<ClientCount> client_count_;
   std::shared_ptr<const net::TransportFactory> listen_transport_;
   std::shared_ptr<const net::TransportFactory> server_transport_;

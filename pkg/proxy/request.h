@@ -29,6 +29,8 @@ struct Fragment {
   bool resolved = false;
   bool failed = false;   // `reply` is an error line
   bool ordinary = true;  // `reply` is what was asked for, not a server's error
+  bool own = false;      // the proxy's own request: it is not counted
+  int64_t wait_ms = -1;  // how long the server may take; -1: the pool's timeout
   protocol::Expectation expect;
   std::vector<protocol::Block>* blocks = nullptr;  // a split's: where each key's stretch is
   net::ByteQueue reply;                            // what has come and could not go out yet
@@ -53,7 +55,7 @@ struct Split {
   std::vector<std::string_view> grouped_keys;  // while splitting
   std::vector<uint32_t> cursor, group_end;     // while splitting, for each server
   std::string encoded;                         // while splitting
-  bool broadcast = false;                      // one OK for all
+  protocol::Merge merge = protocol::Merge::kBlocks;
 };
 
 // A client's request and its slot in the order of replies. It lives until it was

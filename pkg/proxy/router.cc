@@ -3,8 +3,10 @@
 #include <utility>
 
 #include "pkg/pool/snapshot.h"
+#include "pkg/proxy/client_session.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/local_pool.h"
+#include "pkg/proxy/server_session.h"
 
 namespace cashew::proxy {
 namespace {
@@ -16,14 +18,39 @@ int32_t ServerOf(LocalPool& pool, std::string_view key) {
   return pool::Route(snapshot, key, random);
 }
 
-void Send(LocalPool& pool, Fragment* fragment, int32_t server, uint32_t client_id,
+void Send(LocalPool& pool, Fragment* fragment, int32_t server, uint32_t client_id, uint8_t group,
           std::string_view head, std::string_view body, net::Chunk* chunk) {
   if (server < 0) {
     FailPart(pool, fragment, kNoServer);
     ReleasePart(pool, fragment);
     return;
   }
-  pool.server(static_cast<uint32_t>(server)).Enqueue(fragment, client_id, head, body, chunk);
+  pool.server(static_cast<uint32_t>(server)).Enqueue(fragment, client_id, group, head, body, chunk);
+}
+
+// The server that all keys of a request share; kSeveral when they do not.
+constexpr int32_t kSeveral = -2;
+int32_t SharedServer(LocalPool& pool, const protocol::Command& command) {
+  const int32_t server = ServerOf(pool, command.key);
+  // With one server, or none, there is nothing to differ.
+  if (command.keys.size() < 2 || server < 0 || pool.server_count() == 1) return server;
+  for (const std::string_view key : command.keys) {
+    if (ServerOf(pool, key) != server) return kSeveral;
+  }
+  return server;
+}
+
+// A request that needs a server connection of its client's own.
+void ForwardOnOwn(LocalPool& pool, Request* request, const protocol::Command& command,
+                  LocalServer* server, net::Chunk* chunk) {
+  std::string problem;
+  ServerSession* session = request->client->OwnConnection(server, request, command, &problem);
+  if (session == nullptr) return RefuseRequest(pool, request, command, problem);
+  LocalServer& its = session->server();
+  const bool last = command.lease != protocol::Lease::kBegin;
+  its.EnqueueOn(*session, UseSingle(request, command), command.head, command.body, chunk);
+  // What cleans it up follows at once; when that is answered it is free for the next.
+  if (last) its.Return(session);
 }
 
 // Sends each part. The request is kept until the last one is out: a part that
@@ -40,8 +67,14 @@ void SendParts(LocalPool& pool, Request* request, SendPart send) {
 
 void Forward(LocalPool& pool, Request* request, uint32_t client_id,
              const protocol::Command& command, net::Chunk* chunk) {
-  Fragment* fragment = UseSingle(request, command);
-  Send(pool, fragment, ServerOf(pool, command.key), client_id, command.head, command.body, chunk);
+  const int32_t server = SharedServer(pool, command);
+  if (server == kSeveral) return RefuseRequest(pool, request, command, pool.codec().CrossServer());
+  LocalServer* const local = server < 0 ? nullptr : &pool.server(static_cast<uint32_t>(server));
+  const bool own = command.lease != protocol::Lease::kShared &&
+                   (local != nullptr || command.lease == protocol::Lease::kEnd);
+  if (own) return ForwardOnOwn(pool, request, command, local, chunk);
+  Send(pool, UseSingle(request, command), server, client_id, command.group, command.head,
+       command.body, chunk);
 }
 
 void ForwardSplit(LocalPool& pool, Request* request, uint32_t client_id,
@@ -52,7 +85,7 @@ void ForwardSplit(LocalPool& pool, Request* request, uint32_t client_id,
     const int32_t server = ServerOf(pool, key);
     if (server < 0) {  // then no key has one
       pool.worker().RecycleSplit(std::move(request->split));
-      return Send(pool, UseSingle(request, command), server, client_id, {}, {}, nullptr);
+      return Send(pool, UseSingle(request, command), server, client_id, 0, {}, {}, nullptr);
     }
     split->part_of_key.push_back(static_cast<uint32_t>(server));
   }
@@ -63,8 +96,8 @@ void ForwardSplit(LocalPool& pool, Request* request, uint32_t client_id,
     pool.codec().EncodePart(command, {split->grouped_keys.data() + first_key, part.keys},
                             &split->encoded);
     first_key += part.keys;
-    Send(pool, &part.fragment, static_cast<int32_t>(part.server), client_id, split->encoded, {},
-         nullptr);
+    Send(pool, &part.fragment, static_cast<int32_t>(part.server), client_id, command.group,
+         split->encoded, {}, nullptr);
   });
 }
 
@@ -73,8 +106,8 @@ void ForwardToAll(LocalPool& pool, Request* request, uint32_t client_id,
   request->split = pool.worker().NewSplit();
   SplitToAll(pool, request, command);
   SendParts(pool, request, [&](Split::Part& part) {
-    Send(pool, &part.fragment, static_cast<int32_t>(part.server), client_id, command.head, {},
-         nullptr);
+    Send(pool, &part.fragment, static_cast<int32_t>(part.server), client_id, command.group,
+         command.head, command.body, nullptr);
   });
 }
 

@@ -35,8 +35,10 @@ std::string_view ClosedText(bool strict) {
 
 }  // namespace
 
-ServerSession::ServerSession(LocalServer* server)
-    : server_(server), timer_(&server->pool().worker().loop(), [this] { CheckTimeouts(); }) {}
+ServerSession::ServerSession(LocalServer* server, uint8_t group)
+    : server_(server),
+      group_(group),
+      timer_(&server->pool().worker().loop(), [this] { CheckTimeouts(); }) {}
 
 ServerSession::~ServerSession() = default;
 
@@ -48,7 +50,7 @@ void ServerSession::Connect() {
   if (state_ != State::kClosed) return;
   // The clock itself: two attempts of one round must not look simultaneous.
   connect_began_ns_ = worker().loop().clock().NowNs();
-  parser_ = server_->pool().codec().NewReplyParser();
+  parser_ = server_->pool().codec().NewReplyParser(group_);
   if (!server_->address().known()) {
     return Fail(End::kError, FailureKind::kConnect, kNotResolved);
   }
@@ -79,9 +81,64 @@ void ServerSession::Handshake() {
   if (result.status != IoStatus::kOk) {
     return Fail(End::kError, FailureKind::kConnect, "TLS handshake failed");
   }
-  state_ = State::kOpen;
   writable_ = readable_ = true;
+  Greet();
+}
+
+// ---- 5a: login and database, before any request ----------------------------
+
+void ServerSession::Greet() {
+  LocalPool& pool = server_->pool();
+  greeting_ = pool.codec().NewGreeting(pool.limits(), group_);
+  greeted_ = 0;
+  state_ = greeting_ == nullptr ? State::kOpen : State::kGreeting;
   worker().loop().MarkDirty(this);
+}
+
+void ServerSession::WriteGreeting() {
+  const std::string_view request = greeting_->request();
+  while (greeted_ < request.size() && writable_) {
+    iovec iov = {const_cast<char*>(request.data()) + greeted_, request.size() - greeted_};
+    const net::IoResult result = transport_->Write(&iov, 1);
+    if (result.status == IoStatus::kAgain) {
+      writable_ = false;
+    } else if (result.status != IoStatus::kOk) {
+      return Fail(End::kError, FailureKind::kLost, strerror(result.error));
+    } else {
+      greeted_ += result.bytes;
+    }
+  }
+}
+
+void ServerSession::ReadGreeting() {
+  while (readable_ && state_ == State::kGreeting) {
+    char bytes[4096];
+    iovec iov = {bytes, sizeof bytes};
+    const net::IoResult result = transport_->Read(&iov, 1);
+    if (result.status == IoStatus::kAgain) {
+      readable_ = result.more;
+      return;
+    }
+    if (result.status != IoStatus::kOk) {
+      return Fail(End::kEof, FailureKind::kLost, ClosedText(server_->pool().settings().strict));
+    }
+    readable_ = result.more || hangup_;
+    carry_.append(bytes, result.bytes);
+    const protocol::ParseStatus status = greeting_->Check(carry_);
+    if (status == protocol::ParseStatus::kNeedMore) continue;
+    carry_.clear();
+    if (!greeting_->problem().empty()) {
+      CASHEW_LOG_WARN("server greeting pool={} server={} problem=\"{}\"", server_->pool().name(),
+                      server_->name(), base::Escape(greeting_->problem(), 200));
+    }
+    if (status == protocol::ParseStatus::kInvalid) {
+      if (greeting_->not_spoken()) server_->pool().RefuseGroup(group_);
+      return Fail(End::kError, FailureKind::kConnect, std::string(greeting_->problem()));
+    }
+    greeting_.reset();
+    state_ = State::kOpen;
+    worker().loop().MarkDirty(this);
+  }
 }
 
 // ---- 5: queue, write -------------------------------------------------------
@@ -98,9 +155,11 @@ void ServerSession::Enqueue(Fragment* fragment, std::string_view head, std::stri
   tail_ = fragment;
   if (unwritten_ == nullptr) unwritten_ = fragment;
   AddGauges(fragment, /*written=*/false, +1);
-  metrics::ServerCells& cells = server_->cells();
-  cells[ServerMetric::kRequests].Add(1);
-  cells[ServerMetric::kRequestBytes].Add(static_cast<int64_t>(bytes));
+  if (!fragment->own) {
+    metrics::ServerCells& cells = server_->cells();
+    cells[ServerMetric::kRequests].Add(1);
+    cells[ServerMetric::kRequestBytes].Add(static_cast<int64_t>(bytes));
+  }
 
   Request* request = fragment->request;
   if (request->client != nullptr) request->client->Hold(request, bytes);
@@ -110,7 +169,7 @@ void ServerSession::Enqueue(Fragment* fragment, std::string_view head, std::stri
   // Armed whenever a request waits that may expire.
   const int64_t timeout_ms = server_->pool().settings().timeout_ms;
   if (!timer_.armed() && fragment->expires && timeout_ms > 0) {
-    timer_.SetAt(fragment->queued_ns + timeout_ms * base::kNsPerMs);
+    timer_.SetAt(DeadlineOf(*fragment));
   }
   if (state_ == State::kOpen) {
     worker().loop().MarkDirty(this);
@@ -120,6 +179,7 @@ void ServerSession::Enqueue(Fragment* fragment, std::string_view head, std::stri
 }
 
 void ServerSession::OnFlush() {
+  if (state_ == State::kGreeting) WriteGreeting();
   if (state_ != State::kOpen) return;
   while (!out_.empty() && writable_) {
     iovec iov[kMaxIov];
@@ -155,18 +215,18 @@ void ServerSession::OnReady(uint32_t events) {
   if (state_ == State::kConnecting) {
     if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) return;
     OnConnected();
-    if (state_ != State::kOpen) return;
   } else if (state_ == State::kHandshake) {
     Handshake();
-    if (state_ != State::kOpen) return;
   }
+  if (state_ != State::kOpen && state_ != State::kGreeting) return;
   if ((events & EPOLLOUT) != 0) {
     writable_ = true;
-    if (!out_.empty()) worker().loop().MarkDirty(this);
+    if (!out_.empty() || state_ == State::kGreeting) worker().loop().MarkDirty(this);
   }
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hangup_ = true;
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
-  ReadRound();
+  if (state_ == State::kGreeting) ReadGreeting();
+  if (state_ == State::kOpen) ReadRound();
 }
 
 void ServerSession::ReadRound() {
@@ -240,12 +300,17 @@ bool ServerSession::OnBytes(std::string_view bytes) {
     Fragment* fragment = head_;
     const bool begun =
         fragment != nullptr && fragment->end_offset - fragment->bytes < written_offset_;
+    protocol::Expectation nothing;
     if (!begun) {
-      Fail(End::kDesync, FailureKind::kProtocol, kBadReply);
-      return false;
+      if (!parser_->IsUnasked(bytes)) {
+        Fail(End::kDesync, FailureKind::kProtocol, kBadReply);
+        return false;
+      }
+      fragment = nullptr;
     }
     const protocol::ReplyParser::Result result =
-        parser_->Parse(bytes, &fragment->expect, fragment->blocks);
+        fragment == nullptr ? parser_->Parse(bytes, &nothing, nullptr)
+                            : parser_->Parse(bytes, &fragment->expect, fragment->blocks);
     if (result.status == protocol::ParseStatus::kInvalid) {
       const bool desync = result.outcome == protocol::Outcome::kDesync;
       CASHEW_LOG_WARN("server out of step pool={} server={} reply=\"{}\"", server_->pool().name(),
@@ -253,15 +318,23 @@ bool ServerSession::OnBytes(std::string_view bytes) {
       Fail(desync ? End::kDesync : End::kError, FailureKind::kProtocol, kBadReply);
       return false;
     }
-    const std::string_view part = bytes.substr(0, result.consumed);
+    const std::string_view part = bytes.substr(result.dropped, result.consumed - result.dropped);
     bytes.remove_prefix(result.consumed);
-    reply_bytes_ += static_cast<uint32_t>(part.size());
+    reply_bytes_ += static_cast<uint32_t>(result.consumed);
     if (result.status == protocol::ParseStatus::kNeedMore) {
-      body_left_ = result.body_left;
-      HoldPartial(fragment, part);
+      // What nobody will see is not read to its place.
+      body_left_ = result.dropped == result.consumed && result.consumed > 0 ? 0 : result.body_left;
+      if (fragment != nullptr) HoldPartial(fragment, part);
       carry_.assign(bytes);
       break;
     }
+    if (result.trouble != protocol::Trouble::kNone) CountTrouble(result.trouble);
+    if (result.outcome == protocol::Outcome::kUnasked) {
+      server_->cells()[ServerMetric::kUnasked].Add(1);
+      reply_bytes_ = 0;
+      continue;
+    }
+    if (result.outcome == protocol::Outcome::kInterim) continue;
     if (!answered) server_->OnReply();
     answered = true;
     if (!OnReplyDone(fragment, part, result.outcome)) return false;
@@ -274,7 +347,7 @@ bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
                                 protocol::Outcome outcome) {
   LocalPool& pool = server_->pool();
   Request* request = fragment->request;
-  if (request->quiet != protocol::Quiet::kAll) {
+  if (request->quiet != protocol::Quiet::kAll && !fragment->own) {
     server_->cells()[ServerMetric::kResponses].Add(1);
     server_->cells()[ServerMetric::kResponseBytes].Add(reply_bytes_);
   }
@@ -347,11 +420,17 @@ void ServerSession::AddGauges(Fragment* fragment, bool written, int64_t sign) {
 
 // ---- timeouts --------------------------------------------------------------
 
-void ServerSession::ArmTimer() {
+// A request that may take its time (BLPOP key 5) may also be late, like any other.
+int64_t ServerSession::DeadlineOf(const Fragment& fragment) const {
   const int64_t timeout_ms = server_->pool().settings().timeout_ms;
+  return fragment.queued_ns +
+         (timeout_ms + std::max<int64_t>(0, fragment.wait_ms)) * base::kNsPerMs;
+}
+
+void ServerSession::ArmTimer() {
   for (Fragment* f = head_; f != nullptr; f = f->next) {
     if (!f->expires || f->resolved) continue;
-    timer_.SetAt(f->queued_ns + timeout_ms * base::kNsPerMs);
+    timer_.SetAt(DeadlineOf(*f));
     return;
   }
 }
@@ -360,11 +439,11 @@ void ServerSession::ArmTimer() {
 // the first expired request was queued, the connection is given up; if bytes came,
 // only that request is, and its late reply will be discarded.
 void ServerSession::CheckTimeouts() {
-  const int64_t timeout_ns = server_->pool().settings().timeout_ms * base::kNsPerMs;
+  const bool none = server_->pool().settings().timeout_ms <= 0;
   const int64_t now = worker().loop().now_ns();
-  for (Fragment* f = head_; f != nullptr && timeout_ns > 0; f = f->next) {
+  for (Fragment* f = head_; f != nullptr && !none; f = f->next) {
     if (!f->expires || f->resolved) continue;
-    if (f->queued_ns + timeout_ns > now) break;
+    if (DeadlineOf(*f) > now) break;
     const bool silent = state_ != State::kOpen || last_read_ns_ <= f->queued_ns;
     if (silent) {
       CASHEW_LOG_WARN("server timed out pool={} server={} timeout_ms={}", server_->pool().name(),
@@ -375,6 +454,31 @@ void ServerSession::CheckTimeouts() {
     FailPart(server_->pool(), f, kTimedOut);
   }
   ArmTimer();
+}
+
+void ServerSession::CountTrouble(protocol::Trouble trouble) {
+  static constexpr ServerMetric kRows[] = {ServerMetric::kLoading, ServerMetric::kReadonly,
+                                           ServerMetric::kMasterDown, ServerMetric::kOutOfMemory,
+                                           ServerMetric::kBusy};
+  server_->cells()[kRows[static_cast<int>(trouble) - 1]].Add(1);
+}
+
+// ---- lent to one client ----------------------------------------------------
+
+void ServerSession::LendTo(ClientSession* holder) {
+  lent_ = holder != nullptr;
+  holder_ = holder;
+  lent_ns_ = worker().loop().now_ns();
+}
+
+void ServerSession::CleanUp() {
+  protocol::Command reset;
+  reset.action = protocol::Action::kForward;
+  reset.expires = false;  // it may stand behind a request that waits for ever
+  Request* request = worker().NewRequest();
+  Fragment* fragment = UseSingle(request, reset);
+  fragment->own = true;
+  Enqueue(fragment, server_->pool().codec().ResetRequest(), {}, nullptr);
 }
 
 // ---- the end ---------------------------------------------------------------
@@ -398,12 +502,13 @@ std::vector<Fragment*> ServerSession::TakeAll() {
 void ServerSession::CloseTransport() {
   if (transport_ != nullptr) {
     worker().CountConnection(-1);
-    if (state_ == State::kOpen || state_ == State::kHandshake) {
+    if (state_ > State::kConnecting) {
       server_->cells()[ServerMetric::kServerConnections].Add(-1);
     }
   }
   transport_.reset();
   parser_.reset();
+  greeting_.reset();
   out_.Clear(worker().buffers());
   carry_.clear();
   timer_.Cancel();
@@ -423,6 +528,10 @@ void ServerSession::Fail(End end, FailureKind kind, std::string_view text) {
   const bool was_up = state_ == State::kOpen || state_ == State::kHandshake;
   std::vector<Fragment*> failed = TakeAll();
   CloseTransport();
+  for (ClientSession** client : {&holder_, &waiter_}) {
+    if (*client != nullptr) std::exchange(*client, nullptr)->OnOwnLost(this);
+  }
+  if (lent_) server_->Return(this);
   bool out = false;
   if (end != End::kOurs) {
     server_->cells()[kCounter[static_cast<int>(end)]].Add(1);

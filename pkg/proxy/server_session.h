@@ -15,6 +15,7 @@
 
 namespace cashew::proxy {
 
+class ClientSession;
 class LocalServer;
 class Worker;
 
@@ -27,7 +28,8 @@ class Worker;
 // line that was validated.
 class ServerSession final : public net::IoHandler {
  public:
-  explicit ServerSession(LocalServer* server);
+  // `group` of the codec's versions of the protocol.
+  ServerSession(LocalServer* server, uint8_t group);
   ~ServerSession() override;
 
   void OnReady(uint32_t events) override;
@@ -46,14 +48,30 @@ class ServerSession final : public net::IoHandler {
 
   bool idle() const { return head_ == nullptr; }
   bool closed() const { return state_ == State::kClosed; }
+  uint8_t group() const { return group_; }
+  LocalServer& server() { return *server_; }
+
+  // An exclusive connection is lent to one client at a time; null takes it back. The
+  // holder, and who waits for a blocking command, hear when it is lost (OnOwnLost).
+  void LendTo(ClientSession* holder);
+  bool lent() const { return lent_; }
+  void set_waiter(ClientSession* waiter) { waiter_ = waiter; }
+  // Nobody has it, and what cleans it up was answered.
+  bool free() const { return !lent_ && head_ == nullptr; }
+  int64_t lent_ns() const { return lent_ns_; }
+  // Sends the codec's reset request, whose answer nobody waits for.
+  void CleanUp();
 
  private:
-  enum class State : uint8_t { kClosed, kConnecting, kHandshake, kOpen };
+  enum class State : uint8_t { kClosed, kConnecting, kHandshake, kGreeting, kOpen };
   // How a connection ended, for the counters.
   enum class End : uint8_t { kEof, kError, kTimeout, kDesync, kOurs };
 
   void OnConnected();
   void Handshake();
+  void Greet();
+  void WriteGreeting();
+  void ReadGreeting();
   void ReadRound();
   // False when the connection is gone.
   bool ReadOnce();
@@ -65,6 +83,8 @@ class ServerSession final : public net::IoHandler {
   void OnWritten(size_t bytes);
   void CheckTimeouts();
   void ArmTimer();
+  int64_t DeadlineOf(const Fragment& fragment) const;
+  void CountTrouble(protocol::Trouble trouble);
   void Fail(End end, pool::FailureKind kind, std::string_view text);
   std::vector<Fragment*> TakeAll();
   void CloseTransport();
@@ -72,9 +92,12 @@ class ServerSession final : public net::IoHandler {
   Worker& worker();
 
   LocalServer* const server_;
+  const uint8_t group_;
   State state_ = State::kClosed;
   std::unique_ptr<net::Transport> transport_;
   std::unique_ptr<protocol::ReplyParser> parser_;
+  std::unique_ptr<protocol::Greeting> greeting_;
+  size_t greeted_ = 0;  // bytes of the greeting that are written
   net::ByteQueue out_;
   Fragment* head_ = nullptr;  // the one whose reply comes next
   Fragment* tail_ = nullptr;
@@ -91,6 +114,10 @@ class ServerSession final : public net::IoHandler {
   bool writable_ = false;
   bool hangup_ = false;
   bool close_when_idle_ = false;
+  bool lent_ = false;
+  ClientSession* holder_ = nullptr;
+  ClientSession* waiter_ = nullptr;
+  int64_t lent_ns_ = 0;
 };
 
 }  // namespace cashew::proxy

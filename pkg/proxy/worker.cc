@@ -125,7 +125,6 @@ void Worker::RecycleSplit(std::unique_ptr<Split> split) {
     return;
   }
   split->used = 0;
-  split->broadcast = false;
   split->part_of_key.clear();
   spare_splits_.push_back(std::move(split));
 }

@@ -29,8 +29,8 @@ struct Services {
   pool::FailureSink* failures = nullptr;
   metrics::Registry* registry = nullptr;
   MemoryBudget* budget = nullptr;
-  // The answer to memcached's `stats`, for a pool. Any thread.
-  std::function<std::string(const std::string& pool)> stats_text;
+  // What a client is told of a pool that asks for statistics. Any thread.
+  std::function<protocol::Stats(const std::string& pool)> stats;
 };
 
 // How many clients each worker serves of a pool; the acceptor chooses by it. Shared
@@ -46,6 +46,7 @@ struct PoolAssignment {
   std::shared_ptr<ClientCount> clients;
   std::shared_ptr<const net::TransportFactory> listen_transport;
   std::shared_ptr<const net::TransportFactory> server_transport;
+  int exclusive = 0;  // … of exclusive_connections
 };
 
 // One core: a loop, the sessions of the clients it was given, its own connections

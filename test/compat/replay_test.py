@@ -24,13 +24,16 @@ def replay(*args):
     assert result.returncode == 0, result.stdout
 
 
-def test_strict_gives_nutcrackers_bytes_in_every_must_case():
+PROTOCOLS = ["memcached", "redis"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_strict_gives_nutcrackers_bytes_in_every_must_case(protocol):
     strict = ["--pool-key", "compat=strict"] if is_cashew(default_binary()) else []
-    replay("--protocol", "memcached", *strict)
+    replay("--protocol", protocol, *strict)
 
 
 @pytest.mark.improved
-def test_by_default_exactly_the_listed_cases_differ():
-    replay(
-        "--protocol", "memcached", "--differences", os.path.join(HERE, "differences.tsv")
-    )
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_by_default_exactly_the_listed_cases_differ(protocol):
+    replay("--protocol", protocol, "--differences", os.path.join(HERE, "differences.tsv"))

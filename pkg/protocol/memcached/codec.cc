@@ -17,7 +17,7 @@ class Memcached final : public Codec {
   std::unique_ptr<RequestParser> NewRequestParser(const Limits& limits) const override {
     return std::make_unique<MemcachedRequestParser>(limits);
   }
-  std::unique_ptr<ReplyParser> NewReplyParser() const override {
+  std::unique_ptr<ReplyParser> NewReplyParser(uint8_t group) const override {
     return std::make_unique<MemcachedReplyParser>();
   }
 
@@ -38,16 +38,23 @@ class Memcached final : public Codec {
     return n > 0 ? n : 1;
   }
 
-  std::string_view MergedEnd() const override { return "END\r\n"; }
+  std::string MergedBegin(Merge merge, size_t keys, int64_t sum) const override { return {}; }
+  std::string_view MergedEnd(Merge merge) const override {
+    return merge == Merge::kAgree ? "OK\r\n" : "END\r\n";
+  }
 
   std::string_view Miss(uint8_t reply_kind) const override {
     return static_cast<ReplyKind>(reply_kind) == ReplyKind::kMetaGet ? "EN\r\n" : "END\r\n";
   }
 
-  std::string_view BroadcastOk() const override { return "OK\r\n"; }
-
   std::string Error(std::string_view text) const override {
     return fmt::format("SERVER_ERROR {}\r\n", text);
+  }
+
+  std::string FormatStats(const Stats& stats) const override {
+    std::string text;
+    for (const auto& [name, value] : stats) text += fmt::format("STAT {} {}\r\n", name, value);
+    return text + "END\r\n";
   }
 
   std::string_view ProbeRequest() const override { return "version\r\n"; }

@@ -9,6 +9,7 @@
 #include "fmt/format.h"
 
 #include "pkg/protocol/memcached/command_table.h"
+#include "pkg/protocol/memcached/parse_stream.h"
 
 namespace cashew::protocol {
 namespace {
@@ -36,7 +37,7 @@ TEST(MemcachedCodec, APartIsARequestForItsKeys) {
 }
 
 TEST(MemcachedCodec, APartParsesBackToItsKeys) {
-  const auto parser = MemcachedCodec().NewRequestParser({});
+  const auto parser = MemcachedCodec().NewRequestParser(memcached::kDefaultLimits);
   const std::vector<std::string_view> keys = {"a", "b", "c"};
   for (const Command& command : {Split("gets", ""), Split("gats", "-1")}) {
     std::string line;
@@ -92,8 +93,8 @@ TEST(MemcachedCodec, AProbeIsAnsweredByAVersion) {
 TEST(MemcachedCodec, ItsOwnRepliesAreLinesOfTheProtocol) {
   const Codec& codec = MemcachedCodec();
   EXPECT_EQ(codec.Error("Connection refused"), "SERVER_ERROR Connection refused\r\n");
-  EXPECT_EQ(codec.MergedEnd(), "END\r\n");
-  EXPECT_EQ(codec.BroadcastOk(), "OK\r\n");
+  EXPECT_EQ(codec.MergedEnd(Merge::kBlocks), "END\r\n");
+  EXPECT_EQ(codec.MergedEnd(Merge::kAgree), "OK\r\n");
   EXPECT_EQ(codec.Miss(static_cast<uint8_t>(ReplyKind::kValues)), "END\r\n");
   EXPECT_EQ(codec.Miss(static_cast<uint8_t>(ReplyKind::kMetaGet)), "EN\r\n");
 }

@@ -265,7 +265,7 @@ class Generator {
 void ExpectOneReply(std::string_view got, uint8_t kind, const std::vector<uint32_t>& signatures,
                     std::string_view sent) {
   Expectation expect{kind, signatures.data(), static_cast<uint32_t>(signatures.size()), 0};
-  const auto parser = MemcachedCodec().NewReplyParser();
+  const auto parser = MemcachedCodec().NewReplyParser(0);
   std::vector<Block> blocks;
   std::string_view left = got;
   ReplyParser::Result result;
@@ -335,7 +335,7 @@ std::string SeenThroughUs(Connection& server, std::string_view request) {
   const std::string got = server.Ask(all[0].sent);
   Expectation expect{all[0].reply_kind, &all[0].signature, all[0].signature != 0 ? 1u : 0u, 0};
   const ReplyParser::Result result =
-      MemcachedCodec().NewReplyParser()->Parse(got, &expect, nullptr);
+      MemcachedCodec().NewReplyParser(0)->Parse(got, &expect, nullptr);
   EXPECT_EQ(result.status, ParseStatus::kDone) << request << got;
   const bool hidden = all[0].quiet == Quiet::kAll ||
                       (all[0].quiet == Quiet::kNominal && result.outcome == Outcome::kNominal);

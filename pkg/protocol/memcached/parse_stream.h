@@ -21,6 +21,9 @@ inline int Scaled(int n) {
   return std::max(1, static_cast<int>(n * (scale != nullptr ? atof(scale) : 1.0)));
 }
 
+// The usual ones; parsers refer to theirs.
+inline const Codec::Limits kDefaultLimits;
+
 // A Command whose bytes are its own.
 struct Parsed {
   ParseStatus status = ParseStatus::kDone;  // kDone or kInvalid

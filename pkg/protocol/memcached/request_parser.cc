@@ -163,6 +163,7 @@ struct MemcachedRequestParser::Line {
 };
 
 ParseResult MemcachedRequestParser::Parse(std::string_view in, Command* out) {
+  out->Clear();
   if (skip_ > 0) {
     const size_t n = std::min(skip_, in.size());
     skip_ -= n;
@@ -223,14 +224,7 @@ ParseResult MemcachedRequestParser::ParseLine(std::string_view in, size_t newlin
 
 ParseResult MemcachedRequestParser::Dispatch(const CommandSpec& spec, const Line& line,
                                              Command* out) {
-  out->quiet = Quiet::kNo;
-  out->close_after = false;
-  out->is_read = false;
-  out->expires = true;
-  out->shed_when_full = false;
   out->reply_kind = static_cast<uint8_t>(spec.reply);
-  out->signature = 0;
-  out->body = {};
   switch (spec.shape) {
     case Shape::kKeys:
     case Shape::kExptimeKeys:
@@ -253,7 +247,6 @@ ParseResult MemcachedRequestParser::Dispatch(const CommandSpec& spec, const Line
 ParseResult MemcachedRequestParser::Keys(const CommandSpec& spec, const Line& line, Command* out) {
   std::string_view rest = line.rest;
   out->verb = spec.name;
-  out->verb_argument = {};
   if (spec.shape == Shape::kExptimeKeys) {
     out->verb_argument = NextWord(&rest);
     // Not with a thousand zeros before it, either: memcached hangs up on long gat lines.
@@ -262,7 +255,6 @@ ParseResult MemcachedRequestParser::Keys(const CommandSpec& spec, const Line& li
       return Answer(line, kBadExptime, out);
   }
   out->is_read = spec.shape == Shape::kKeys;
-  out->keys.clear();
   size_t canonical = spec.name.size() + 2;
   if (!out->verb_argument.empty()) canonical += 1 + out->verb_argument.size();
   for (;;) {
@@ -481,6 +473,7 @@ ParseResult MemcachedRequestParser::Keyless(const CommandSpec& spec, const Line&
       }
       Forward(spec, line, out);
       out->action = Action::kBroadcast;
+      out->merge = Merge::kAgree;
       out->quiet = quiet ? Quiet::kAll : Quiet::kNo;
       return done;
     }

@@ -46,7 +46,7 @@ class MemcachedRequestParser final : public RequestParser {
   ParseResult AnswerAndSkip(const Line& line, size_t value, std::string_view text, Command* out);
   bool LineTooLong(std::string_view in, size_t length) const;
 
-  const Codec::Limits limits_;
+  const Codec::Limits& limits_;
   size_t scanned_ = 0;                // bytes of the present line known to hold no LF
   size_t message_ = 0;                // bytes of the present line and its value, when known
   size_t line_ = 0;                   // … of its line, LF included

@@ -335,7 +335,7 @@ TEST(RequestParser, AValueIsAnyBytes) {
 }
 
 TEST(RequestParser, TellsHowMuchAValueNeeds) {
-  const auto parser = MemcachedCodec().NewRequestParser({});
+  const auto parser = MemcachedCodec().NewRequestParser(kDefaultLimits);
   Command command;
   const ParseResult result = parser->Parse("set key 0 0 1000\r\nab", &command);
   EXPECT_EQ(result.status, ParseStatus::kNeedMore);
@@ -406,7 +406,7 @@ TEST(RequestParser, AValueTooLargeIsRefusedAndSkipped) {
 }
 
 TEST(RequestParser, AMessageGivenUpIsPassedOver) {
-  const auto parser = MemcachedCodec().NewRequestParser({});
+  const auto parser = MemcachedCodec().NewRequestParser(kDefaultLimits);
   Command command;
   std::string stream = "set k 0 0 100\r\n" + std::string(30, '\n');
   ASSERT_EQ(parser->Parse(stream, &command).wanted, 117u);
