@@ -29,6 +29,7 @@ enum class Merge : uint8_t {
   kBlocks,  // each key's stretch, in the order of the request
   kSum,     // of the numbers that the parts said
   kAgree,   // all did it: one answer says so
+  kWhole,   // as Codec::MergeWhole makes of them
 };
 
 // Which connection to its server a request needs.
@@ -77,6 +78,9 @@ struct Command {
   bool login_failed = false;    // kAnswer: for the counters
   uint8_t reply_kind = 0;       // for the codec's ReplyParser
   uint8_t group = 0;            // of server connections: one for each version of the protocol
+  bool scan = false;            // kForward to server `scan_at`, not by key: a walk over all servers
+  uint32_t scan_at = 0;         // index of the server, in the snapshot whose …
+  uint32_t scan_check = 0;      // … checksum this is part of; 0: the walk begins
   uint32_t interim = 0;         // replies that come before the one that counts
   uint32_t signature = 0;       // of `key`, when the reply names the key; else 0
   int64_t wait_ms = -1;         // how long the server may take: -1 the pool's timeout, 0 for ever
@@ -108,6 +112,8 @@ struct Command {
     close_after = is_read = shed_when_full = barrier = login_failed = false;
     expires = true;
     reply_kind = group = 0;
+    scan = false;
+    scan_at = scan_check = 0;
     interim = signature = 0;
     wait_ms = -1;
     delay_ms = 0;
@@ -162,7 +168,7 @@ struct Expectation {
   uint32_t count = 0;
   uint32_t next = 0;
   uint32_t interim = 0;  // replies to pass over first; the parser counts it down
-  int64_t number = 0;    // Merge::kSum: what the reply said
+  int64_t number = 0;    // Merge::kSum, or a walk's cursor: what the reply said
 };
 
 // A stretch of a multi-key reply that belongs to one key.
@@ -252,6 +258,18 @@ class Codec {
   virtual std::string_view MergedEnd(Merge merge) const = 0;
   // A read that found nothing: the answer of `get_errors: miss`.
   virtual std::string_view Miss(uint8_t reply_kind) const = 0;
+  // Merge::kWhole: one reply of the parts' replies, in the order of servers.
+  virtual std::string MergeWhole(uint8_t reply_kind,
+                                 const std::vector<std::string>& replies) const {
+    return Error("cannot merge");
+  }
+  // A walk over all servers: the part of a membership checksum that its cursors carry, and
+  // what begins the reply: the server's cursor, or the next server's first.
+  virtual uint32_t ScanCheck(uint32_t membership_checksum) const { return 0; }
+  virtual std::string ScanBegin(uint32_t server, size_t servers, uint32_t check,
+                                int64_t cursor) const {
+    return {};
+  }
   // An error line made by the proxy: "SERVER_ERROR text\r\n".
   virtual std::string Error(std::string_view text) const = 0;
   // The keys of a request that one server must answer lie on several.

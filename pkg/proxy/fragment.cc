@@ -65,6 +65,27 @@ Fragment* Troubled(Split* split) {
   return nullptr;
 }
 
+void EmitWhole(LocalPool& pool, Split* split, net::ByteQueue* out) {
+  net::BufferPool& buffers = pool.worker().buffers();
+  std::vector<std::string> replies(split->used);
+  int64_t bytes = 0;
+  for (uint32_t i = 0; i < split->used; ++i) {
+    net::ByteQueue& reply = split->parts[i]->fragment.reply;
+    bytes += static_cast<int64_t>(reply.size());
+    while (!reply.empty()) {
+      replies[i].append(reply.FrontView());
+      reply.Consume(buffers, reply.FrontView().size());
+    }
+  }
+  if (bytes > pool.settings().client_max_buffer) {
+    out->Append(buffers, pool.codec().Error("the servers' replies are larger than the pool's "
+                                            "client_max_buffer"));
+    return;
+  }
+  const uint8_t kind = split->parts[0]->fragment.expect.reply_kind;
+  out->Append(buffers, pool.codec().MergeWhole(kind, replies));
+}
+
 void EmitSplit(LocalPool& pool, Split* split, net::ByteQueue* out) {
   net::BufferPool& buffers = pool.worker().buffers();
   if (Fragment* fragment = Troubled(split); fragment != nullptr) {
@@ -77,6 +98,7 @@ void EmitSplit(LocalPool& pool, Split* split, net::ByteQueue* out) {
     }
     return;
   }
+  if (split->merge == protocol::Merge::kWhole) return EmitWhole(pool, split, out);
   int64_t sum = 0;
   for (uint32_t i = 0; i < split->used; ++i) sum += split->parts[i]->fragment.expect.number;
   const size_t keys = split->part_of_key.size();
@@ -227,6 +249,13 @@ void EmitReply(LocalPool& pool, Request* request, net::ByteQueue* out) {
   if (request->split != nullptr) {
     EmitSplit(pool, request->split.get(), out);
   } else {
+    const Fragment& fragment = request->fragment;
+    if (request->scan && !fragment.failed && fragment.ordinary) {
+      const uint32_t check = pool.codec().ScanCheck(pool.snapshot().membership_checksum());
+      out->Append(pool.worker().buffers(),
+                  pool.codec().ScanBegin(request->scan_at, pool.server_count(), check,
+                                         fragment.expect.number));
+    }
     out->Splice(pool.worker().buffers(), request->fragment.reply);
   }
 }

@@ -53,6 +53,23 @@ void ForwardOnOwn(LocalPool& pool, Request* request, const protocol::Command& co
   if (last) its.Return(session);
 }
 
+// One step of a walk over all servers, in the order of their index. Its cursors hold for
+// the list of servers that it began with.
+void ForwardScan(LocalPool& pool, Request* request, uint32_t client_id,
+                 const protocol::Command& command) {
+  const uint32_t check = pool.codec().ScanCheck(pool.snapshot().membership_checksum());
+  const bool begins = command.scan_check == 0;
+  if (command.scan_at >= pool.server_count() || (!begins && command.scan_check != check)) {
+    return RefuseRequest(pool, request, command,
+                         pool.codec().Error("the pool's servers changed since this cursor was "
+                                            "given, or it is none; begin again with 0"));
+  }
+  request->scan = true;
+  request->scan_at = command.scan_at;
+  Send(pool, UseSingle(request, command), static_cast<int32_t>(command.scan_at), client_id,
+       command.group, command.head, {}, nullptr);
+}
+
 // Sends each part. The request is kept until the last one is out: a part that
 // fails at once may answer it, and with nothing outstanding it would be freed.
 template <typename SendPart>
@@ -67,6 +84,7 @@ void SendParts(LocalPool& pool, Request* request, SendPart send) {
 
 void Forward(LocalPool& pool, Request* request, uint32_t client_id,
              const protocol::Command& command, net::Chunk* chunk) {
+  if (command.scan) return ForwardScan(pool, request, client_id, command);
   const int32_t server = SharedServer(pool, command);
   if (server == kSeveral) return RefuseRequest(pool, request, command, pool.codec().CrossServer());
   LocalServer* const local = server < 0 ? nullptr : &pool.server(static_cast<uint32_t>(server));

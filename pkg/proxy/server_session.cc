@@ -357,7 +357,8 @@ bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
   if (Wanted(*fragment)) {
     ClientSession* client = request->client;
     const bool straight_through = request->split == nullptr && client->IsFront(request) &&
-                                  request->quiet == protocol::Quiet::kNo && fragment->reply.empty();
+                                  request->quiet == protocol::Quiet::kNo && !request->scan &&
+                                  fragment->reply.empty();
     if (straight_through) {
       client->output().Append(worker().buffers(), bytes);
     } else {
@@ -394,8 +395,8 @@ void ServerSession::HoldPartial(Fragment* fragment, std::string_view bytes) {
   if (request->client == nullptr) return;  // that was too much: it is closed
   const auto cap = static_cast<size_t>(server_->pool().settings().client_max_buffer);
   const bool too_large = request->streaming || fragment->reply.size() + body_left_ > cap;
-  if (too_large && request->split == nullptr && request->quiet == protocol::Quiet::kNo &&
-      client->IsFront(request)) {
+  if (too_large && request->split == nullptr && !request->scan &&
+      request->quiet == protocol::Quiet::kNo && client->IsFront(request)) {
     client->StreamFront();
   }
 }

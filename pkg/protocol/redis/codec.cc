@@ -4,6 +4,7 @@
 
 #include "fmt/format.h"
 
+#include "pkg/protocol/redis/cluster_commands.h"
 #include "pkg/protocol/redis/greeting.h"
 #include "pkg/protocol/redis/reply_parser.h"
 #include "pkg/protocol/redis/reply_writer.h"
@@ -47,6 +48,8 @@ class Redis final : public Codec {
         return fmt::format(":{}\r\n", sum);
       case Merge::kAgree:
         return "+OK\r\n";
+      case Merge::kWhole:
+        break;
     }
     return {};
   }
@@ -55,6 +58,19 @@ class Redis final : public Codec {
   // Reads of a redis pool are not answered as misses: what a miss looks like depends on
   // the command.
   std::string_view Miss(uint8_t reply_kind) const override { return "$-1\r\n"; }
+
+  std::string MergeWhole(uint8_t reply_kind,
+                         const std::vector<std::string>& replies) const override {
+    return MergeReplies(static_cast<ReplyKind>(reply_kind), replies);
+  }
+
+  uint32_t ScanCheck(uint32_t membership_checksum) const override {
+    return ScanCursor::CheckOf(membership_checksum);
+  }
+  std::string ScanBegin(uint32_t server, size_t servers, uint32_t check,
+                        int64_t cursor) const override {
+    return ScanCursor::Begin(server, servers, check, cursor);
+  }
 
   std::string Error(std::string_view text) const override {
     std::string line;

@@ -99,6 +99,7 @@ RedisReplyParser::Step RedisReplyParser::Begin(std::string_view in, Expectation*
   error_ = type == '-' || type == '!';
   list_ = counts && kind == ReplyKind::kList && !error_ && type == '*';
   elements_ = 1;
+  if (counts && kind == ReplyKind::kScan && type == '*') return ScanHead(in, expect);
   const Step step = Element(in, expect);
   if (step == Step::kNeedMore && used_ == 0) {
     list_ = false;
@@ -110,13 +111,42 @@ RedisReplyParser::Step RedisReplyParser::Begin(std::string_view in, Expectation*
   return step;
 }
 
+// "*2", and the cursor as a bulk string: short, so it is waited for.
+RedisReplyParser::Step RedisReplyParser::ScanHead(std::string_view in, Expectation* expect) {
+  constexpr size_t kLongest = 64;
+  const std::string_view near = in.substr(0, kLongest);
+  size_t at = 0;
+  std::string_view line[3];
+  for (std::string_view& part : line) {
+    const size_t end = near.find("\r\n", at);
+    if (end == std::string_view::npos) {
+      return near.size() < kLongest ? Step::kNeedMore : Step::kInvalid;
+    }
+    part = near.substr(at, end - at);
+    at = end + 2;
+  }
+  const auto cursor = ParseNumber(line[2]);
+  if (line[0] != "*2" || line[1].substr(0, 1) != "$" || !cursor || *cursor < 0) {
+    return Step::kInvalid;
+  }
+  expect->number = *cursor;
+  used_ = frame_ = at;
+  begun_ = true;
+  return Step::kTaken;
+}
+
 bool RedisReplyParser::FitsKind(char type, ReplyKind kind) const {
   if (type == '-' || type == '|') return true;
   if (resp3_ && type == '!') return true;
   switch (kind) {
     case ReplyKind::kAny:
+    case ReplyKind::kSame:
+    case ReplyKind::kAnyOne:
       return true;
     case ReplyKind::kList:
+    case ReplyKind::kScan:
+    case ReplyKind::kAllTrue:
+    case ReplyKind::kConcatenate:
       return type == '*';
     case ReplyKind::kInteger:
       return type == ':';

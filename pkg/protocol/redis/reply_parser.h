@@ -14,6 +14,13 @@ enum class ReplyKind : uint8_t {
   kList,     // an array with one simple value for each key of the part; Merge::kBlocks
   kInteger,  // Merge::kSum
   kOk,       // +OK
+  kScan,     // a cursor, which is taken out, and a list
+  // Merge::kWhole: arrays of 0 and 1, all of which must be 1; the same text from all; lists
+  // to be put behind each other; any one that is not null.
+  kAllTrue,
+  kSame,
+  kConcatenate,
+  kAnyOne,
 };
 
 // The longest value that is believed; redis' own limit is 512 MB unless configured.
@@ -37,6 +44,7 @@ class RedisReplyParser final : public ReplyParser {
 
   Step Begin(std::string_view in, Expectation* expect, std::vector<Block>* blocks);
   Step Element(std::string_view in, Expectation* expect);
+  Step ScanHead(std::string_view in, Expectation* expect);
   Step Header(std::string_view in, char type, Expectation* expect);
   Step Aggregate(char type, int64_t count, Expectation* expect);
   Step LineRest(std::string_view in);

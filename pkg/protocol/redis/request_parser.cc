@@ -200,6 +200,11 @@ ParseResult RedisRequestParser::Dispatch(std::string_view message, Command* out)
     }
     case Handling::kCluster:
     case Handling::kDangerous:
+      if (spec->handling == Handling::kCluster ? limits_.cluster_commands
+                                               : limits_.dangerous_commands) {
+        ToAllServers(*spec, message, out);
+        return done;
+      }
       AnswerError(fmt::format("ERR '{}' asks every server of the pool, which its settings do not "
                               "allow ({}: true)",
                               spec->name,

@@ -76,6 +76,9 @@ class RedisRequestParser final : public RequestParser {
   bool SetKeys(const CommandSpec& spec, const Words& words, Command* out);
   void Forward(const CommandSpec& spec, std::string_view message, Command* out);
   void Split(const CommandSpec& spec, std::string_view message, Command* out);
+  // cluster_commands.cc
+  void ToAllServers(const CommandSpec& spec, std::string_view message, Command* out);
+  void Scan(std::string_view message, Command* out);
   void SetWait(const CommandSpec& spec, const Words& words, Command* out);
 
   // Answers. An error in a transaction spoils it.
