@@ -1,6 +1,6 @@
 """What the tests that start processes share.
 
-Real programs: Memcached, Proxy (Cashew, or whatever CASHEW_BIN names) and Nutcracker.
+Real programs: Memcached, Redis, Proxy (Cashew, or whatever CASHEW_BIN names) and Nutcracker.
 Clients: RawClient, which shows every byte, and VerifyingClient, which keeps a steady
 rate and records each error and each value that is not its own. Servers that misbehave
 on purpose: FakeServer and the behaviours beside it.
@@ -23,6 +23,7 @@ from .fake_server import (
 )
 from .net import HOST, RawClient, free_port, wait_until
 from .processes import Failed, Memcached, Nutcracker, Proxy, memcached_servers
+from .redis import Redis, RedisError, RespClient, decode, encode
 from .verifying_client import VerifyingClient
 
 __all__ = [
@@ -34,9 +35,14 @@ __all__ = [
     "Peer",
     "Proxy",
     "RawClient",
+    "Redis",
+    "RedisError",
+    "RespClient",
     "VerifyingClient",
     "closes",
+    "decode",
     "early_reply",
+    "encode",
     "fixed_reply",
     "free_port",
     "garbage",
