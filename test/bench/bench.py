@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Cashew and nutcracker in turn, over the same three memcached servers.
+"""Cashew and nutcracker in turn, over the same three memcached or redis servers.
 
-usage: bench.py [--cells a,b,c,d,e,f] [--rounds 5] [--ops N] [--own-core] [--json FILE] [--check]
+usage: bench.py [--cells a,b,c,d,e,f,g,h,i,j,k] [--rounds 5] [--ops N] [--own-core] [--json FILE] [--check]
        bench.py --memory [--spike connections,values] [--json FILE] [--check]
 
 The figure is the proxy's CPU time (user and system, all its threads) per request, as the
@@ -25,7 +25,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from support import HOST, Nutcracker, Proxy, RawClient, memcached_servers  # noqa: E402
+from support import HOST, Nutcracker, Proxy, RawClient, Redis, memcached_servers  # noqa: E402
+from support.redis import encode  # noqa: E402
 from support.processes import REPOSITORY, default_binary  # noqa: E402
 
 POOL = {"hash": "fnv1a_64", "distribution": "ketama", "timeout": 10000, "backlog": 1024}
@@ -44,8 +45,23 @@ CELLS = {
         0.52,
     ),
 }
+REDIS_CELLS = {
+    "g": ("redis get:set 9:1, 64 B, 50 clients", ["--conns", "50"], 200000, 0.80),
+    "h": ("the same, 16 in flight each", ["--conns", "50", "--depth", "16"], 600000, 0.38),
+    "i": (
+        "redis MGET of 20 keys",
+        ["--conns", "50", "--mget", "20", "--set-ratio", "0"],
+        100000,
+        0.52,
+    ),
+}
 MANY_KEYS = 10000
-MANY_KEYS_MUST = 2.0  # wall time of one get, as a multiple of going direct
+MANY_KEYS_MUST = 2.0  # wall time of one request, as a multiple of going direct
+MANY_KEYS_CELLS = {
+    "f": "get of %d keys" % MANY_KEYS,
+    "j": "MGET of %d keys" % MANY_KEYS,
+    "k": "MSET of %d keys" % MANY_KEYS,
+}
 
 MIB = 1 << 20
 IDLE_CLIENTS = 8000
@@ -84,7 +100,7 @@ class Bench:
         self.on_rest = ["taskset", "-c", "0"] if options.own_core else []
 
     def load(self, address, arguments, ops, *more):
-        argv = [*self.on_rest, self.load_path, "--proto", "memcached"]
+        argv = [*self.on_rest, self.load_path]
         argv += ["--addr", "%s:%d" % (HOST, address), "--ops", str(ops), *arguments, *more]
         result = subprocess.run(argv, stdout=subprocess.PIPE, check=False, timeout=600)
         try:
@@ -114,9 +130,10 @@ class Bench:
         }
 
     def cell(self, name, sides, servers):
-        what, arguments, ops, must = CELLS[name]
+        what, arguments, ops, must = {**CELLS, **REDIS_CELLS}[name]
         ops = max(1000, int((self.options.ops or ops)))
-        arguments = [*arguments, "--tag", name]
+        arguments = [*arguments, "--tag", name, "--proto"]
+        arguments.append("redis" if name in REDIS_CELLS else "memcached")
         say("%s  %s: %d rounds of %d requests" % (name, what, self.options.rounds, ops))
         for side in sides.values():  # fills the caches, and checks every value once
             self.load(side.proxy.address(), arguments, min(ops, 20000), "--prefill", "--verify")
@@ -130,26 +147,59 @@ class Bench:
             say("   round %d: %.2f" % (number + 1, ratio))
         return summarise(what, must, rows)
 
-    def many_keys(self, servers):
+    def many_keys(self, name, servers):
         """Wall time of one get of 10,000 keys, relative to asking a server directly."""
-        say("f  get of %d keys, one server: wall time, relative to going direct" % MANY_KEYS)
+        what = MANY_KEYS_CELLS[name]
+        say("%s  %s, one server: wall time, relative to going direct" % (name, what))
         arguments = ["--conns", "1", "--keys", str(MANY_KEYS), "--mget", str(MANY_KEYS)]
-        arguments += ["--set-ratio", "0", "--tag", "many"]
+        arguments += ["--set-ratio", "0", "--tag", "many", "--proto"]
+        arguments.append("memcached" if name == "f" else "redis")
         wall = {"direct": [], "cashew": []}
         with contextlib.ExitStack() as stack:
-            proxy = stack.enter_context(self.proxy(Proxy, servers[:1]))
+            proxy = stack.enter_context(self.proxy(Proxy, servers[:1], redis=name != "f"))
             places = {"direct": servers[0].port, "cashew": proxy.address()}
             self.load(servers[0].port, arguments, 1, "--prefill", "--verify")
             self.load(proxy.address(), arguments, 1, "--verify")
             for _ in range(self.options.rounds):
                 for key in random.sample(list(places), len(places)):
                     wall[key].append(self.load(places[key], arguments, 40)["p50_us"])
-            nutcracker = stack.enter_context(self.proxy(Nutcracker, servers[:1]))
+            nutcracker = stack.enter_context(
+                self.proxy(Nutcracker, servers[:1], redis=name != "f")
+            )
             reference = self.load(nutcracker.address(), arguments, 5)["p50_us"]
+        return self.many_keys_result(what, wall, reference)
+
+    def many_sets(self, name, servers):
+        """Wall time of one MSET of 10,000 keys over three servers, relative to one server."""
+        say("%s  %s: wall time, relative to going direct" % (name, MANY_KEYS_CELLS[name]))
+        request = encode("MSET", *[w for i in range(MANY_KEYS) for w in ("m:%d" % i, "x" * 64)])
+
+        def once(address):
+            with RawClient(address, timeout=30) as client:
+                best = []
+                for _ in range(20):
+                    began = time.perf_counter()
+                    client.send(request)
+                    client.expect("+OK\r\n")
+                    best.append((time.perf_counter() - began) * 1e6)
+                return statistics.median(best)
+
+        wall = {"direct": [], "cashew": []}
+        with self.proxy(Proxy, servers, redis=True) as proxy:
+            places = {"direct": servers[0].port, "cashew": proxy.address()}
+            for _ in range(self.options.rounds):
+                for key in random.sample(list(places), len(places)):
+                    wall[key].append(once(places[key]))
+        with self.proxy(Nutcracker, servers, redis=True) as nutcracker:
+            reference = once(nutcracker.address())
+        return self.many_keys_result(MANY_KEYS_CELLS[name], wall, reference)
+
+    @staticmethod
+    def many_keys_result(what, wall, reference):
         ratios = [c / d for c, d in zip(wall["cashew"], wall["direct"])]
         ratio = statistics.median(wall["cashew"]) / statistics.median(wall["direct"])
         return {
-            "what": "get of %d keys, wall" % MANY_KEYS,
+            "what": "%s, wall" % what,
             "direct_us": statistics.median(wall["direct"]),
             "cashew_us": statistics.median(wall["cashew"]),
             "nutcracker_us": reference,
@@ -159,15 +209,26 @@ class Bench:
             "ok": ratio <= MANY_KEYS_MUST,
         }
 
-    def proxy(self, kind, servers):
+    def proxy(self, kind, servers, redis=False):
         prefix = ["taskset", "-c", "1"] if self.options.own_core else []
         settings = {"workers": 1} if kind is Proxy else None
-        return kind({"bench": {**POOL, "servers": servers}}, settings=settings, prefix=prefix)
+        pool = {**POOL, "redis": redis, "servers": servers}
+        return kind({"bench": pool}, settings=settings, prefix=prefix)
 
     def run(self):
         results = {}
+        self.run_group(results, CELLS, ["f"], redis=False)
+        self.run_group(results, REDIS_CELLS, ["j", "k"], redis=True)
+        return results
+
+    def run_group(self, results, cells, wall_cells, redis):
+        if not any(name in cells or name in wall_cells for name in self.options.cells):
+            return
         with contextlib.ExitStack() as stack:
-            servers = stack.enter_context(memcached_servers(3, args=SERVER_ARGS))
+            if redis:
+                servers = [stack.enter_context(Redis()) for _ in range(3)]
+            else:
+                servers = stack.enter_context(memcached_servers(3, args=SERVER_ARGS))
             if self.options.own_core:
                 for server in servers:
                     subprocess.run(
@@ -177,17 +238,18 @@ class Bench:
                     )
             lines = [s.server_line("s%d" % i) for i, s in enumerate(servers)]
             sides = {
-                "cashew": Side(stack.enter_context(self.proxy(Proxy, lines))),
-                "nutcracker": Side(stack.enter_context(self.proxy(Nutcracker, lines))),
+                "cashew": Side(stack.enter_context(self.proxy(Proxy, lines, redis))),
+                "nutcracker": Side(stack.enter_context(self.proxy(Nutcracker, lines, redis))),
             }
             for name in self.options.cells:
-                if name != "f":
+                if name in cells:
                     results[name] = self.cell(name, sides, servers)
             for side in sides.values():
                 side.require_no_server_error()
-            if "f" in self.options.cells:
-                results["f"] = self.many_keys(servers)
-        return results
+            for name in wall_cells:
+                if name in self.options.cells:
+                    measure = self.many_sets if name == "k" else self.many_keys
+                    results[name] = measure(name, servers)
 
 
 class Side:
@@ -241,7 +303,7 @@ def summarise(what, must, rows):
 
 
 def print_cells(results, own_core):
-    cells = {k: v for k, v in results.items() if k != "f"}
+    cells = {k: v for k, v in results.items() if k not in MANY_KEYS_CELLS}
     say()
     say("CPU per request, Cashew with one worker / nutcracker; %s" % (
         "the proxy alone on one core" if own_core else "proxy, servers and load share the cores"
@@ -267,11 +329,13 @@ def print_cells(results, own_core):
         ))
     if own_core and cells:
         say("(the values that must be reached are for shared cores)")
-    if "f" in results:
-        cell = results["f"]
-        say("f  %s: direct %.1f ms, Cashew %.1f ms, ratio %.2f [%.2f..%.2f], must %.1f %s; "
+    for name in MANY_KEYS_CELLS:
+        if name not in results:
+            continue
+        cell = results[name]
+        say("%s  %s: direct %.1f ms, Cashew %.1f ms, ratio %.2f [%.2f..%.2f], must %.1f %s; "
             "nutcracker %.1f ms" % (
-                cell["what"], cell["direct_us"] / 1000, cell["cashew_us"] / 1000, cell["ratio"],
+                name, cell["what"], cell["direct_us"] / 1000, cell["cashew_us"] / 1000, cell["ratio"],
                 *cell["quartiles"], cell["must"], "ok" if cell["ok"] else "OVER",
                 cell["nutcracker_us"] / 1000,
             ))
@@ -466,7 +530,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    letters = list(CELLS) + ["f"]
+    letters = sorted([*CELLS, *REDIS_CELLS, *MANY_KEYS_CELLS])
     parser.add_argument("--cells", default=",".join(letters), help="which of %s" % ",".join(letters))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ops", type=int, help="requests in a round, instead of the cell's own")
