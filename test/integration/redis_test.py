@@ -405,7 +405,12 @@ def test_a_blocked_client_gets_what_another_pushes_and_holds_up_nobody(proxy, pr
         began = time.monotonic()
         assert blocked("BRPOP", "{q}1", 0.2) is None
         assert 0.15 < time.monotonic() - began < 2
-        assert blocked("XREAD", "BLOCK", 50, "STREAMS", "{q}s", 0) is None
+        began = time.monotonic()
+        blocked.send("XREAD", "BLOCK", 1000, "STREAMS", "{q}s", 0)
+        time.sleep(0.05)
+        assert other("EXISTS", "{q}s") == 0
+        assert time.monotonic() - began < 0.5, "the shared connection is free"
+        assert blocked.read() is None
         other("ZADD", "{q}z", 1, "m")
         assert blocked("BZPOPMIN", "{q}z", 1)[:2] == [b"{q}z", b"m"]
 

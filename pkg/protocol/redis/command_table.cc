@@ -105,6 +105,8 @@ constexpr std::string_view kFunctions =
 constexpr std::string_view kScripts = "connect to the server whose script it is";
 constexpr std::string_view kWaits =
     "the proxy shares its server connections, so a server cannot know which writes were yours";
+constexpr std::string_view kByLabel =
+    "series are found by label at one server: ask each server, not the proxy";
 constexpr std::string_view kHelp = "no help here; see the documentation of redis";
 
 // Arities and key positions: redis 7.0's COMMAND, and the documentation of what is newer.
@@ -136,7 +138,7 @@ constexpr CommandSpec kCommands[] = {
     OneKey("type", 2, kRead, 0),
     SplitSum("unlink", -2, kWrite, kAny),
     Keyed("sort", -2, kValue, K::kSort, 1, kAny),
-    Keyed("sort_ro", -2, kRead, K::kSort, 1),
+    OneKey("sort_ro", -2, kRead),
     Refused("move", Effect::kDatabase, kOfDatabase),
     Refused("migrate", Effect::kServer, kAdmin),
     Refused("restore-asking", Effect::kServer, kOfCluster),
@@ -159,6 +161,8 @@ constexpr CommandSpec kCommands[] = {
     SplitList("mget", -2, kRead, kAny),
     SplitOk("mset", -3, kValue, kPairs),
     KeysAt("msetnx", -3, kValue, 1, -1, 2),
+    // Redis 8.4: numkeys, then keys with values.
+    Row("msetex", -4, H::kForward, Effect::kNone, K::kNumkeys, 1, 0, 2, kValue, kNo),
     OneKey("psetex", 4, kValue, 2),
     OneKey("set", -3, kValue, kAny),
     OneKey("setex", 4, kValue, 2),
@@ -443,6 +447,10 @@ constexpr CommandSpec kCommands[] = {
     KeysAt("ts.createrule", -6, kWrite, 1, 2, 1),
     KeysAt("ts.deleterule", 3, kWrite, 1, 2, 1),
     KeysAt("ts.madd", -4, kValue, 1, -1, 3),
+    Refused("ts.mget", Effect::kServer, kByLabel),
+    Refused("ts.mrange", Effect::kServer, kByLabel),
+    Refused("ts.mrevrange", Effect::kServer, kByLabel),
+    Refused("ts.queryindex", Effect::kServer, kByLabel),
 
     // Without a key: of the connection, or of the proxy.
     Local("ping", -1, Effect::kNone, kNutcrackerAlone),
@@ -520,6 +528,8 @@ constexpr CommandSpec kCommands[] = {
     Refused("acl|help", Effect::kServer, kHelp),
     Refused("client|reply", Effect::kReplies, kOfConnection),
     Refused("monitor", Effect::kReplies, kOfConnection),
+    Refused("client|capa", Effect::kName, kOfConnection),
+    Refused("client|import-source", Effect::kName, kOfConnection),
     Refused("client|caching", Effect::kReplies, kTracking),
     Refused("client|tracking", Effect::kReplies, kTracking),
     Refused("client|trackinginfo", Effect::kReplies, kTracking),
@@ -604,6 +614,10 @@ constexpr CommandSpec kCommands[] = {
     Refused("module|load", Effect::kServer, kAdmin),
     Refused("module|loadex", Effect::kServer, kAdmin),
     Refused("module|unload", Effect::kServer, kAdmin),
+    Refused("commandlog|get", Effect::kServer, kAdmin),
+    Refused("commandlog|help", Effect::kServer, kHelp),
+    Refused("commandlog|len", Effect::kServer, kAdmin),
+    Refused("commandlog|reset", Effect::kServer, kAdmin),
     Refused("slowlog|get", Effect::kServer, kAdmin),
     Refused("slowlog|len", Effect::kServer, kAdmin),
     Refused("slowlog|reset", Effect::kServer, kAdmin),
@@ -616,6 +630,7 @@ constexpr CommandSpec kCommands[] = {
     Refused("function|restore", Effect::kServer, kFunctions),
     Refused("function|stats", Effect::kServer, kFunctions),
     Refused("script|debug", Effect::kServer, kScripts),
+    Refused("script|show", Effect::kServer, kScripts),
     Refused("script|kill", Effect::kServer, kScripts),
 };
 

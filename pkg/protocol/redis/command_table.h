@@ -39,7 +39,7 @@ enum class Effect : uint8_t {
 enum class KeySpec : uint8_t {
   kNone,
   kRange,        // from `first` to `last` (negative: from the end) in steps, as in COMMAND
-  kNumkeys,      // their number at `first`, the keys behind it
+  kNumkeys,      // their number at `first`, the keys behind it; with `step` 2, each with a value
   kDestNumkeys,  // one at 1; then as kNumkeys
   kScript,       // as kNumkeys, and there may be none
   kStreams,      // the first half of what follows the word STREAMS

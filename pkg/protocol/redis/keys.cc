@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <limits>
+#include <iterator>
 #include <optional>
 
 #include "pkg/protocol/redis/number.h"
@@ -20,48 +20,80 @@ bool Is(std::string_view word, std::string_view lower) {
          });
 }
 
-// The option's position, or 0. Options stand behind the key.
-size_t FindOption(Words words, std::string_view option) {
-  for (size_t i = 2; i < words.size(); ++i) {
-    if (Is(words[i], option)) return i;
+// An option and how many words belong to it, so that none of these is taken for one.
+struct Option {
+  std::string_view name;
+  size_t words;
+};
+
+// Tells `found` the position of each option from `at` on, until it says false. What is no
+// option in the list is passed over: the server will know it, or say so.
+template <size_t N, typename Found>
+void ForEachOption(Words words, size_t at, const Option (&options)[N], Found found) {
+  for (; at < words.size(); ++at) {
+    const Option* option = std::find_if(std::begin(options), std::end(options),
+                                        [&](const Option& o) { return Is(words[at], o.name); });
+    if (option == std::end(options)) continue;
+    if (!found(at, *option)) return;
+    at += option->words;
   }
-  return 0;
 }
 
-KeysError Counted(Words words, size_t count_at, bool may_be_none,
+// The number of keys, and behind it the keys, each with its value when the step is 2.
+KeysError Counted(const CommandSpec& spec, Words words, bool may_be_none,
                   std::vector<uint32_t>* positions) {
+  const auto count_at = static_cast<size_t>(spec.first);
+  const size_t step = spec.step > 1 ? static_cast<size_t>(spec.step) : 1;
   const auto count = ParseNumber(words[count_at]);
   if (!count) return KeysError::kNotANumber;
   if (*count < 0) return KeysError::kNegative;
   if (*count == 0 && !may_be_none) return KeysError::kNoKeys;
-  if (static_cast<uint64_t>(*count) > words.size() - count_at - 1) return KeysError::kTooMany;
-  for (size_t i = 1; i <= static_cast<size_t>(*count); ++i) {
-    positions->push_back(static_cast<uint32_t>(count_at + i));
+  const auto keys = static_cast<size_t>(*count);
+  if (keys > (words.size() - count_at - 1) / step) return KeysError::kTooMany;
+  for (size_t i = 0; i < keys; ++i) {
+    positions->push_back(static_cast<uint32_t>(count_at + 1 + i * step));
   }
   return KeysError::kNone;
 }
 
-// One key at 1, another behind each of the options that store a result. The last one of an
-// option counts, as in redis.
-void WithDestination(Words words, std::initializer_list<std::string_view> options,
+// One key at 1, another behind the options that store a result, of which the last counts.
+template <size_t N>
+void WithDestination(Words words, size_t at, const Option (&options)[N],
                      std::vector<uint32_t>* positions) {
   positions->push_back(1);
-  uint32_t destination = 0;
-  for (size_t i = 2; i + 1 < words.size(); ++i) {
-    for (const std::string_view option : options) {
-      if (Is(words[i], option)) destination = static_cast<uint32_t>(i + 1);
-    }
-  }
-  if (destination != 0) positions->push_back(destination);
+  size_t destination = 0;
+  ForEachOption(words, at, options, [&](size_t i, const Option& option) {
+    if (option.name.starts_with("store") && i + 1 < words.size()) destination = i + 1;
+    return true;
+  });
+  if (destination != 0) positions->push_back(static_cast<uint32_t>(destination));
+}
+
+constexpr Option kSortOptions[] = {{"by", 1}, {"get", 1}, {"limit", 2}, {"store", 1}};
+constexpr Option kGeoradiusOptions[] = {{"count", 1}, {"store", 1}, {"storedist", 1}};
+// The first word that may be one: GEORADIUSBYMEMBER has a key, a member, a radius and a unit
+// before it, and the member may have any name.
+constexpr size_t kGeoradiusOptionsAt = 5;
+constexpr Option kStreamOptions[] = {
+    {"block", 1}, {"claim", 1}, {"count", 1}, {"group", 2}, {"streams", 0}};
+
+struct StreamOptions {
+  size_t streams = 0;  // where the word is; 0: it is not there
+  size_t block = 0;
+};
+
+StreamOptions FindStreamOptions(Words words) {
+  StreamOptions out;
+  ForEachOption(words, 1, kStreamOptions, [&](size_t i, const Option& option) {
+    if (option.name == "block") out.block = i;
+    if (option.name == "streams") out.streams = i;
+    return out.streams == 0;  // what follows are keys and ids
+  });
+  return out;
 }
 
 KeysError Streams(Words words, std::vector<uint32_t>* positions) {
-  size_t at = 0;
-  for (size_t i = 1; i < words.size() && at == 0; ++i) {
-    if (Is(words[i], "streams")) at = i;
-    // GROUP names a group and a consumer, either of which may be called STREAMS.
-    if (Is(words[i], "group")) i += 2;
-  }
+  const size_t at = FindStreamOptions(words).streams;
   if (at == 0) return KeysError::kSyntax;
   const size_t left = words.size() - at - 1;
   if (left == 0 || left % 2 != 0) return KeysError::kSyntax;
@@ -84,19 +116,19 @@ KeysError FindKeys(const CommandSpec& spec, Words words, std::vector<uint32_t>* 
       return positions->empty() ? KeysError::kSyntax : KeysError::kNone;
     }
     case KeySpec::kNumkeys:
-      return Counted(words, static_cast<size_t>(spec.first), false, positions);
+      return Counted(spec, words, false, positions);
     case KeySpec::kDestNumkeys:
       positions->push_back(1);
-      return Counted(words, static_cast<size_t>(spec.first), false, positions);
+      return Counted(spec, words, false, positions);
     case KeySpec::kScript:
-      return Counted(words, static_cast<size_t>(spec.first), true, positions);
+      return Counted(spec, words, true, positions);
     case KeySpec::kStreams:
       return Streams(words, positions);
     case KeySpec::kSort:
-      WithDestination(words, {"store"}, positions);
+      WithDestination(words, 2, kSortOptions, positions);
       return KeysError::kNone;
     case KeySpec::kGeoradius:
-      WithDestination(words, {"store", "storedist"}, positions);
+      WithDestination(words, kGeoradiusOptionsAt, kGeoradiusOptions, positions);
       return KeysError::kNone;
   }
   return KeysError::kSyntax;
@@ -104,12 +136,12 @@ KeysError FindKeys(const CommandSpec& spec, Words words, std::vector<uint32_t>* 
 
 bool Blocks(const CommandSpec& spec, Words words) {
   if (spec.handling == Handling::kBlocking) return true;
-  return spec.keys == KeySpec::kStreams && FindOption(words, "block") != 0;
+  return spec.keys == KeySpec::kStreams && FindStreamOptions(words).block != 0;
 }
 
 int64_t BlockTimeoutMs(const CommandSpec& spec, Words words) {
   if (spec.keys == KeySpec::kStreams) {
-    const size_t at = FindOption(words, "block");
+    const size_t at = FindStreamOptions(words).block;
     if (at == 0 || at + 1 >= words.size()) return -1;
     const auto ms = ParseNumber(words[at + 1]);
     return ms && *ms >= 0 ? *ms : -1;

@@ -107,6 +107,12 @@ ParseResult RedisRequestParser::Parse(std::string_view in, Command* out) {
     case Status::kDone:
       break;
   }
+  if (reader_.size() > limits_.max_value) {
+    const size_t consumed = reader_.size();
+    reader_.Reset(&out->places);
+    AnswerTooLarge(out);
+    return {ParseStatus::kDone, consumed};
+  }
   return OnMessage(in.substr(0, reader_.size()), out);
 }
 
@@ -142,10 +148,14 @@ ParseResult RedisRequestParser::SkipOn(std::string_view in, Command* out) {
   reader_.Reset(&out->places);
   if (!answer_skipped_) return {ParseStatus::kNeedMore, taken};
   answer_skipped_ = false;
+  AnswerTooLarge(out);
+  return {ParseStatus::kDone, taken};
+}
+
+void RedisRequestParser::AnswerTooLarge(Command* out) {
   AnswerError(fmt::format("ERR request is larger than the pool's client_max_buffer ({} bytes)",
                           limits_.max_value),
               out);
-  return {ParseStatus::kDone, taken};
 }
 
 // Out of step: an error, and the end. In strict pools the end alone.

@@ -85,6 +85,7 @@ class RedisRequestParser final : public RequestParser {
   void Answer(std::string_view text, Command* out);
   void AnswerError(std::string_view text, Command* out);
   void AnswerOk(Command* out) { Answer("+OK\r\n", out); }
+  void AnswerTooLarge(Command* out);
   ParseResult Invalid(std::string_view problem, size_t consumed, Command* out);
 
   // transactions.cc
