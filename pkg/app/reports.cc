@@ -40,6 +40,10 @@ Json DescribePool(const config::Pool& pool) {
   json["redis"] = pool.redis;
   json["redis_auth"] = pool.redis_auth.empty() ? "" : "(hidden)";
   json["redis_db"] = pool.redis_db;
+  json["redis_user"] = pool.redis_user;
+  json["cluster_commands"] = pool.cluster_commands;
+  json["dangerous_commands"] = pool.dangerous_commands;
+  json["exclusive_connections"] = pool.exclusive_connections;
   json["preconnect"] = pool.preconnect;
   json["tcpkeepalive"] = pool.tcpkeepalive;
   json["reuseport"] = pool.reuseport;

@@ -84,6 +84,9 @@ TEST(Config, DefaultsOfWhatCashewAddsKeepTwemproxysBehaviour) {
   EXPECT_EQ(pool.hold_down_ms, 30000);
   EXPECT_FALSE(pool.health_check || pool.tls_listen || pool.tls_servers);
   EXPECT_FALSE(pool.allow_flush || pool.allow_empty);
+  EXPECT_FALSE(pool.cluster_commands || pool.dangerous_commands);
+  EXPECT_EQ(pool.redis_user, "");
+  EXPECT_EQ(pool.exclusive_connections, 64);
   EXPECT_EQ(pool.client_max_inflight, 1024);
   EXPECT_EQ(pool.client_max_buffer, 64 << 20);
   EXPECT_EQ(pool.client_write_timeout_ms, 10000);
@@ -166,6 +169,10 @@ TEST(Config, EveryKeyThatCashewAddsIsRead) {
   tls: {listen: {cert: c, key: k, client_ca: a}, servers: {ca: A, cert: C, key: K, server_name: n}}
   allow_flush: true
   allow_empty: true
+  redis_user: app
+  cluster_commands: true
+  dangerous_commands: true
+  exclusive_connections: 5
   client_max_inflight: 16
   client_max_buffer: 512kb
   client_write_timeout: 1h
@@ -186,6 +193,9 @@ TEST(Config, EveryKeyThatCashewAddsIsRead) {
   EXPECT_EQ(pool.tls_servers->ca + pool.tls_servers->cert + pool.tls_servers->key, "ACK");
   EXPECT_EQ(pool.tls_servers->server_name, "n");
   EXPECT_TRUE(pool.allow_flush && pool.allow_empty);
+  EXPECT_TRUE(pool.cluster_commands && pool.dangerous_commands);
+  EXPECT_EQ(pool.redis_user, "app");
+  EXPECT_EQ(pool.exclusive_connections, 5);
   EXPECT_EQ(pool.client_max_inflight, 16);
   EXPECT_EQ(pool.client_max_buffer, 512 << 10);
   EXPECT_EQ(pool.client_write_timeout_ms, 3600000);
@@ -355,7 +365,8 @@ TEST(ConfigRejects, NumbersThatAreNot) {
   std::vector<Rejection> table;
   for (const char* key :
        {"timeout", "backlog", "client_connections", "redis_db", "server_connections",
-        "server_retry_timeout", "server_failure_limit", "client_max_inflight"}) {
+        "server_retry_timeout", "server_failure_limit", "client_max_inflight",
+        "exclusive_connections"}) {
     table.push_back(BadKey(key, "x", "\"x\" is not a number; give a whole number of at least "));
     table.push_back(BadKey(key, "-1", "\"-1\" is not a number"));
     table.push_back(BadKey(key, "1.5", "\"1.5\" is not a number"));
@@ -380,7 +391,8 @@ TEST(ConfigRejects, NumbersThatAreNot) {
 TEST(ConfigRejects, BooleansThatAreNot) {
   std::vector<Rejection> table;
   for (const char* key : {"redis", "tcpkeepalive", "reuseport", "preconnect", "auto_eject_hosts",
-                          "allow_flush", "allow_empty"}) {
+                          "allow_flush", "allow_empty", "cluster_commands",
+                          "dangerous_commands"}) {
     for (const char* value : {"True", "TRUE", "yes", "on", "1", "~"}) {
       table.push_back(BadKey(key, value, "is not a boolean; give exactly true or false"));
     }
@@ -774,6 +786,9 @@ TEST(ConfigWarns, WhereSomethingBehavesDifferentlyThanItsReaderMayThink) {
       {PoolWith("  redis_db: 1\n"), 4, "has no effect without `redis: true`"},
       {PoolWith("  redis: true\n  get_errors: miss\n"), 5, "has no effect on a redis pool"},
       {PoolWith("  redis: true\n  allow_flush: true\n"), 5, "has no effect on a redis pool"},
+      {PoolWith("  cluster_commands: true\n"), 4, "has no effect without `redis: true`"},
+      {PoolWith("  exclusive_connections: 5\n"), 4, "has no effect without `redis: true`"},
+      {PoolWith("  redis: true\n  redis_user: app\n"), 5, "has no effect without `redis_auth`"},
       {PoolWith("  hold_down: 5s\n"), 4, "has no effect without `eject_mode: keep_ring`"},
       {PoolWith("  allow_empty: true\n"), 4, "has no effect without `membership: grpc`"},
       {PoolWith("  membership: grpc\nglobal: {grpc: off}\n"), 1, "nobody can set its servers"},

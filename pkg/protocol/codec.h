@@ -130,8 +130,8 @@ struct ParseResult {
   // Bytes at the front that are dealt with. kNeedMore may consume too (a value
   // that is being skipped).
   size_t consumed = 0;
-  // kNeedMore: the whole message's size when known, so that the reader can make
-  // room for it at once; else 0.
+  // kNeedMore: the message's size as far as it is known, so that the reader can make
+  // room for it at once; more than it was given, or 0.
   size_t wanted = 0;
   // kNeedMore: the message is all here, but takes effect only when the client's earlier
   // requests are answered: call again then, with the same bytes.

@@ -1,6 +1,7 @@
 #include "pkg/proxy/client_session.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <string>
 #include <sys/epoll.h>
@@ -178,6 +179,7 @@ std::string_view ClientSession::ParseAll(std::string_view in, net::Chunk* chunk)
     } else if (result.status == protocol::ParseStatus::kNeedMore && result.consumed == 0) {
       if (Shed(result.wanted)) continue;
       incomplete_ = true;
+      assert(result.wanted == 0 || result.wanted > in.size());
       wanted_ = result.wanted;
       return in;
     }

@@ -665,7 +665,8 @@ def test_ten_thousand_keys_in_one_command(proxy):
     with client(proxy, timeout=20) as c:
         keys = ["many:%d" % i for i in range(10000)]
         assert c("MSET", *[x for k in keys for x in (k, k)]) == "OK"
-        assert c("MGET", *keys) == [k.encode() for k in keys]
+        for _ in range(30):  # cut where the reads happen to end
+            assert c("MGET", *keys) == [k.encode() for k in keys]
         assert c("DEL", *keys) == 10000
 
 

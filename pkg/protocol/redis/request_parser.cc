@@ -82,7 +82,9 @@ ParseResult RedisRequestParser::Parse(std::string_view in, Command* out) {
         answer_skipped_ = true;
         return SkipOn(in, out);
       }
-      return {ParseStatus::kNeedMore, 0, reader_.size_known()};
+      // At the header of a word nothing is known of what is still to come.
+      return {ParseStatus::kNeedMore, 0,
+              reader_.size_known() > in.size() ? reader_.size_known() : 0};
     case Status::kInvalid:
       return Invalid(reader_.problem(), in.size(), out);
     case Status::kEmpty: {

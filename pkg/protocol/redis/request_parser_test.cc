@@ -63,6 +63,9 @@ class Client {
       }
       pending_.erase(0, result.consumed);
       if (result.status == ParseStatus::kInvalid) closed_ = true;
+      if (result.status == ParseStatus::kNeedMore && result.wanted != 0) {
+        EXPECT_GT(result.wanted, exact.size());
+      }
       const bool stuck = result.status == ParseStatus::kNeedMore && result.consumed == 0;
       if (stuck && !result.alone) break;
       EXPECT_FALSE(stuck && alone) << "it asked to be alone twice";
