@@ -266,7 +266,8 @@ def test_random_pipelines_are_answered_as_by_one_redis(direct, fronts):
     loose = (
         "spop srandmember hrandfield zrandmember sscan hscan zscan memory object dump lolwut sort "
         "sort_ro smembers sunion sdiff sinter hgetall hkeys hvals xinfo xautoclaim xclaim xpending "
-        "xreadgroup getex expire pexpire ttl pttl restore sunionstore sdiffstore sinterstore"
+        "xreadgroup getex expire pexpire ttl pttl expiretime pexpiretime restore sunionstore "
+        "sdiffstore sinterstore"
     ).split()
     usable = [e for e in EXAMPLES if not e.by_shape and e.words[0] not in loose and not e.row.blocking]
     commands = [e.words for e in usable]

@@ -79,14 +79,21 @@ class Usage:
         return len(os.listdir("/proc/%d/task" % self.pid))
 
 
-class Memcached:
-    """A memcached of its own on a loopback port, or on a unix socket."""
+class CacheServer:
+    """A server program of its own on a loopback port, or on a unix socket. What it says (a
+    redis-server says it to standard output) is kept for the error when it does not start."""
 
-    def __init__(self, port=None, *, unix_path=None, host=HOST, args=("-m", "64", "-t", "1")):
+    program = None
+
+    def __init__(self, port=None, *, unix_path=None, host=HOST, args=()):
         self.unix_path, self.host, self.args = unix_path, host, list(args)
         self.port = None if unix_path else (port or free_port())
         self.popen = None
         self.start()
+
+    def arguments(self):
+        """How the program is told where to listen, and the rest."""
+        raise NotImplementedError
 
     def __enter__(self):
         return self
@@ -113,18 +120,19 @@ class Memcached:
         return "%s:%d %s" % (where, weight, name)
 
     def start(self):
-        where = ["-s", self.unix_path] if self.unix_path else ["-l", self.host, "-p", str(self.port)]
-        user = ["-u", "root"] if os.getuid() == 0 else []  # as root it insists on being told
-        argv = [find_program("memcached"), "-U", "0", *where, *user, *self.args]
+        self._said = tempfile.TemporaryFile()
         self.popen = subprocess.Popen(
-            _outlive_nobody(argv),
+            _outlive_nobody([find_program(self.program), *self.arguments(), *self.args]),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=self._said,
+            stderr=subprocess.STDOUT,
         )
-        wait_until(self._answers_or_ended, 10, "memcached at %s to answer" % (self.address,))
+        what = "%s at %s to answer" % (self.program, self.address)
+        wait_until(self._answers_or_ended, 10, what)
         if self.popen.poll() is not None:
-            raise Failed("memcached ended: %s" % self.popen.stderr.read().decode("utf-8", "replace"))
+            self._said.seek(0)
+            said = self._said.read().decode("utf-8", "replace")
+            raise Failed("%s ended: %s" % (self.program, said))
 
     def _answers_or_ended(self):
         if self.popen.poll() is not None:
@@ -144,7 +152,7 @@ class Memcached:
         """SIGSTOP: connections stay up and nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
         # A thread that was just running may still answer one request.
-        wait_until(lambda: set(_thread_states(self.pid)) == {"T"}, what="memcached to stop")
+        wait_until(lambda: set(_thread_states(self.pid)) == {"T"}, what="the server to stop")
 
     def resume(self):
         os.kill(self.pid, signal.SIGCONT)
@@ -153,8 +161,28 @@ class Memcached:
         """On the same port, empty."""
         if self.popen.poll() is None:
             self.kill9()
-        self.popen.stderr.close()
+        self._said.close()
         self.start()
+
+    def close(self):
+        if self.popen.poll() is None:
+            self.kill9()
+        self._said.close()
+        if self.unix_path:
+            with contextlib.suppress(OSError):
+                os.unlink(self.unix_path)
+
+
+class Memcached(CacheServer):
+    program = "memcached"
+
+    def __init__(self, port=None, *, args=("-m", "64", "-t", "1"), **options):
+        super().__init__(port, args=args, **options)
+
+    def arguments(self):
+        where = ["-s", self.unix_path] if self.unix_path else ["-l", self.host, "-p", str(self.port)]
+        user = ["-u", "root"] if os.getuid() == 0 else []  # as root it insists on being told
+        return ["-U", "0", *where, *user]
 
     def client(self):
         return RawClient(self.address)
@@ -176,15 +204,6 @@ class Memcached:
     def requests_served(self):
         stats = self.stats()
         return sum(int(stats[name]) for name in ("cmd_get", "cmd_set", "cmd_touch"))
-
-    def close(self):
-        if self.popen.poll() is None:
-            self.popen.kill()
-            self.popen.wait()
-        self.popen.stderr.close()
-        if self.unix_path:
-            with contextlib.suppress(OSError):
-                os.unlink(self.unix_path)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,7 @@
 """A real redis-server, and a client that knows RESP and nothing else."""
 
-import os
-import signal
-import subprocess
-
-from .net import HOST, RawClient, connect, free_port, wait_until
-from .processes import Failed, Usage, _outlive_nobody, find_program
+from .net import RawClient
+from .processes import CacheServer, Failed
 
 
 class RedisError(Exception):
@@ -118,62 +114,20 @@ def _decode(raw):
     return items, rest
 
 
-class Redis:
-    """A redis-server of its own on a loopback port, or on a unix socket; no persistence."""
+class Redis(CacheServer):
+    """No persistence."""
 
-    def __init__(self, *, password=None, unix_path=None, args=()):
-        self.password, self.unix_path, self.args = password, unix_path, list(args)
-        self.port = None if unix_path else free_port()
-        self.popen = None
-        self.start()
+    program = "redis-server"
 
-    def __enter__(self):
-        return self
+    def __init__(self, *, password=None, **options):
+        self.password = password
+        super().__init__(**options)
 
-    def __exit__(self, *exc):
-        self.close()
-
-    @property
-    def pid(self):
-        return self.popen.pid
-
-    @property
-    def usage(self):
-        return Usage(self.pid)
-
-    @property
-    def address(self):
-        return self.unix_path or (HOST, self.port)
-
-    def server_line(self, name, weight=1):
-        """An entry of a pool's `servers`."""
-        where = self.unix_path or "%s:%d" % (HOST, self.port)
-        return "%s:%d %s" % (where, weight, name)
-
-    def start(self):
+    def arguments(self):
         where = ["--port", "0", "--unixsocket", self.unix_path] if self.unix_path else []
-        where = where or ["--port", str(self.port), "--bind", HOST]
+        where = where or ["--port", str(self.port), "--bind", self.host]
         login = ["--requirepass", self.password] if self.password else []
-        argv = [find_program("redis-server"), *where, *login, "--save", "", "--appendonly", "no"]
-        argv += ["--enable-debug-command", "yes", *self.args]
-        self.popen = subprocess.Popen(
-            _outlive_nobody(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        wait_until(self._answers_or_ended, 10, "redis-server at %s to answer" % (self.address,))
-        if self.popen.poll() is not None:
-            raise Failed("redis-server ended: %s" % self.popen.stdout.read().decode())
-
-    def _answers_or_ended(self):
-        if self.popen.poll() is not None:
-            return True
-        try:
-            connect(self.address, 1).close()
-            return True
-        except OSError:
-            return False
+        return [*where, *login, "--save", "", "--appendonly", "no"]
 
     def client(self, protocol=2):
         client = RespClient(self.address)
@@ -193,28 +147,3 @@ class Redis:
 
     def connections_opened(self):
         return int(self.info()["total_connections_received"])
-
-    def kill9(self):
-        self.popen.kill()
-        self.popen.wait()
-
-    def pause(self):
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self):
-        os.kill(self.pid, signal.SIGCONT)
-
-    def restart(self):
-        if self.popen.poll() is None:
-            self.kill9()
-        self.popen.stdout.close()
-        self.start()
-
-    def close(self):
-        if self.popen is not None and self.popen.poll() is None:
-            self.popen.kill()
-            self.popen.wait()
-        if self.popen is not None:
-            self.popen.stdout.close()
-        if self.unix_path and os.path.exists(self.unix_path):
-            os.unlink(self.unix_path)
