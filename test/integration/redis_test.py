@@ -1,6 +1,8 @@
 """Redis pools: what clients say first, transactions, blocking commands, and servers that
 do not do as they should. The command table as a whole is redis_model_test's."""
 
+import re
+import subprocess
 import threading
 import time
 
@@ -718,3 +720,31 @@ def test_bytes_cut_anywhere_give_the_same_replies(proxy):
             time.sleep(0.002)
             c.raw.send(stream[cut:])
             assert [c.read_raw() for _ in range(7)] == whole, cut
+
+
+# The tools that come with redis, without special options.
+
+
+def test_redis_benchmark_and_redis_cli_work(proxy):
+    port = str(proxy.address("r"))
+    done = subprocess.run(
+        ["redis-benchmark", "-p", port, "-n", "500", "-c", "10", "-q"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    finished = re.findall(r"([^\r\n]+): [\d.]+ requests per second, p50", done.stdout)
+    assert len(finished) >= 18 and "Error from server" not in done.stdout, done.stdout
+    stream = b"".join(encode("SET", "pipe:%d" % i, i) for i in range(2000))
+    cli = ["redis-cli", "-p", port]
+    piped = subprocess.run(
+        [*cli, "--pipe"], input=stream, stdout=subprocess.PIPE, timeout=30, check=True
+    )
+    assert b"errors: 0, replies: 2000" in piped.stdout
+    asked = subprocess.run([*cli, "get", "pipe:7"], stdout=subprocess.PIPE, timeout=30, check=True)
+    assert asked.stdout == b"7\n"
+    asked = subprocess.run([*cli, "-3", "hello"], stdout=subprocess.PIPE, timeout=30, check=True)
+    assert b"proto" in asked.stdout
