@@ -1,6 +1,7 @@
 """Redis pools: what clients say first, transactions, blocking commands, and servers that
 do not do as they should. The command table as a whole is redis_model_test's."""
 
+import random
 import re
 import subprocess
 import threading
@@ -748,3 +749,69 @@ def test_redis_benchmark_and_redis_cli_work(proxy):
     assert asked.stdout == b"7\n"
     asked = subprocess.run([*cli, "-3", "hello"], stdout=subprocess.PIPE, timeout=30, check=True)
     assert b"proto" in asked.stdout
+
+
+def test_nothing_is_left_behind_by_clients_that_come_and_go_while_servers_die():
+    """Every kind of connection, ended at any time by any side."""
+    servers = [Redis() for _ in range(3)]
+    pool = {**POOL, "timeout": 300, "exclusive_connections": 6, "cluster_commands": True}
+    pool.update(auto_eject_hosts=True, server_failure_limit=2, server_retry_timeout=200)
+    end = time.monotonic() + 5
+    crashes = []
+
+    def live(number, proxy):
+        rng = random.Random(number)
+        while time.monotonic() < end:
+            try:
+                with client(proxy, "p", protocol=rng.choice([2, 3]), timeout=2) as c:
+                    for _ in range(rng.randrange(1, 12)):
+                        key = "{%d}" % rng.randrange(8)
+                        rng.choice(
+                            [
+                                lambda: c("SET", key, number),
+                                lambda: c.send("BLPOP", key + "q", rng.choice(["0", "0.05"])),
+                                lambda: c("LPUSH", key + "q", 1),
+                                lambda: c("WATCH", key),
+                                lambda: c.raw.send(
+                                    encode("WATCH", key) + encode("MULTI") + encode("EXEC")
+                                ),
+                                lambda: c("MULTI"),
+                                lambda: c("EXEC"),
+                                lambda: c("HELLO", rng.choice([2, 3])),
+                                lambda: c("MGET", *range(20)),
+                                lambda: c("DBSIZE"),
+                                lambda: c.raw.send(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$90000\r\nxx"),
+                                lambda: c("RESET"),
+                            ]
+                        )()
+            except (RedisError, OSError, AssertionError, ValueError):
+                pass  # servers die: what counts is what is left afterwards
+            except Exception as error:  # noqa: BLE001
+                crashes.append(repr(error))
+
+    with Proxy({"p": {**pool, "servers": servers}}, settings={"workers": 2}) as proxy:
+        threads = [threading.Thread(target=live, args=(n, proxy)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        rng = random.Random(1)
+        while time.monotonic() < end:
+            server = rng.choice(servers)
+            server.restart()
+            time.sleep(0.3)
+        for thread in threads:
+            thread.join()
+        assert crashes == []
+        for name in (
+            "cashew_client_connections",
+            "cashew_server_in_queue",
+            "cashew_server_in_queue_bytes",
+            "cashew_server_out_queue",
+            "cashew_server_out_queue_bytes",
+            "cashew_server_exclusive_connections",
+        ):
+            wait_until(lambda n=name: proxy.metric(n) == 0, 8, name)
+        with client(proxy, "p", timeout=10) as c:
+            wait_until(lambda: c.reply("SET", "{1}", 1) == b"+OK\r\n", 5, "service")
+            wait_until(lambda: c.reply("DBSIZE")[:1] == b":", 5, "all servers")
+    for server in servers:
+        server.close()

@@ -172,8 +172,11 @@ ParseResult RedisRequestParser::Invalid(std::string_view problem, size_t consume
 ParseResult RedisRequestParser::Dispatch(std::string_view message, Command* out) {
   const Words& words = out->words;
   bool container = false;
+  // "object|encoding" is how a row is called, not what a client may say.
+  const bool one_word = words[0].find('|') == std::string_view::npos;
   const CommandSpec* spec =
-      FindCommand(words[0], words.size() > 1 ? words[1] : std::string_view(), &container);
+      one_word ? FindCommand(words[0], words.size() > 1 ? words[1] : std::string_view(), &container)
+               : nullptr;
   const ParseResult done{ParseStatus::kDone};
   if (limits_.strict && (spec == nullptr || !StrictlyAllowed(*spec, words))) {
     return {ParseStatus::kInvalid};

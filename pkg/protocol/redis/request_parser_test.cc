@@ -434,6 +434,7 @@ TEST(RedisRequestParser, RefusalsHaveAReason) {
   Client client;
   EXPECT_EQ(client.Answer({"NOSUCH\r\n", "a\nb"}),
             "-ERR unknown command 'NOSUCH  ', with args beginning with: 'a b' \r\n");
+  EXPECT_NE(client.Answer({"client|id", "x"}).find("unknown command"), std::string::npos);
   EXPECT_NE(client.Answer({"CLIENT", "NOSUCH"}).find("unknown subcommand"), std::string::npos);
 }
 
