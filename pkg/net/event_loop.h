@@ -11,6 +11,8 @@
 #include "pkg/base/clock.h"
 #include "pkg/base/mutex.h"
 
+struct epoll_event;
+
 namespace cashew::net {
 
 class EventLoop;
@@ -120,6 +122,7 @@ class EventLoop {
   };
 
   int WaitMs(int max_wait_ms) const;
+  int Wait(epoll_event* events, int wait_ms);
   void DeliverMessages();
   void RunTimers();
   void FlushDirty();
