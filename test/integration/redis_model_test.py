@@ -48,7 +48,7 @@ READ_ALL_THE_SAME = {"lolwut"}  # the server has no flag for what has no keys
 BY_CHANCE = {"spop"}  # and this one then holds other data
 BY_SHAPE = set(
     "srandmember hrandfield zrandmember dump ttl pttl expiretime pexpiretime xinfo xpending memory "
-    "lolwut".split()
+    "object lolwut".split()
 )
 ANY_ORDER = set("smembers sunion sdiff sinter sscan hscan zscan hgetall hkeys hvals".split())
 # When the proxy cannot find a command or its keys it says so in its own words, and the server,
@@ -222,8 +222,9 @@ def set_policy(servers, policy):
 
 def shape(raw):
     """A reply without what its numbers and strings say."""
+    raw = re.sub(rb"(?m)^,[^\r]*", b",", raw)
     raw = re.sub(rb"(?s)[$=]\d+\r\n.*?\r\n", b"$", raw)
-    return re.sub(rb"(?m)^,[^\r]*", b",", re.sub(rb"\d+", b"0", raw))
+    return re.sub(rb"\d+", b"0", raw)
 
 
 def commands_of(server):
@@ -235,6 +236,11 @@ def commands_of(server):
             yield from walk(command[9])
 
     return {command[0].decode(): command for command in walk(server.control("COMMAND"))}
+
+
+def assert_none(problems):
+    problems = list(filter(None, problems))
+    assert not problems, "%d differences:\n%s" % (len(problems), "\n".join(problems))
 
 
 # The table.
@@ -288,6 +294,8 @@ def test_getkeys_agrees_with_the_server(direct, fronts):
     with direct.client() as straight, fronts.client("one") as through:
         for example in EXAMPLES:
             words = bound(example.words, TAG)
+            if len(words) == 1:  # 7.0 alone wants a word behind the command's name
+                continue
             want = straight.reply("COMMAND", "GETKEYS", *words)
             got = through.reply("COMMAND", "GETKEYS", *words)
             if want != got:
@@ -296,11 +304,6 @@ def test_getkeys_agrees_with_the_server(direct, fronts):
 
 
 # The examples.
-
-
-def assert_none(problems):
-    problems = list(filter(None, problems))
-    assert not problems, "%d differences:\n%s" % (len(problems), "\n".join(problems))
 
 
 def check_example(example, prefix, straight, through):
@@ -386,7 +389,7 @@ def same_reply(words, want, got):
     name = words[0].lower()
     if want[:1] == b"-" or got[:1] == b"-":
         return want[:1] == got[:1] and bool(FAULTS_OF_THE_PROXY.match(got))
-    if name in BY_SHAPE or str(words[:2]).lower() == "['object', 'idletime']":
+    if name in BY_SHAPE:
         return shape(want) == shape(got)
     return name in ANY_ORDER and any_order(want) == any_order(got)
 
@@ -396,7 +399,7 @@ class Generator:
 
     def __init__(self, rng, pool):
         self.rng, self.pool = rng, pool
-        self.examples = [e for e in EXAMPLES if e.words[0] not in BY_CHANCE and not e.lfu]
+        self.examples = [e for e in EXAMPLES if e.words[0] not in BY_CHANCE]
 
     def batch(self):
         commands = []
@@ -447,7 +450,7 @@ def test_random_pipelines_are_answered_as_by_one_redis(direct, fronts, pool, pro
     used = [direct, *fronts.servers[pool]]
     replies = collections.Counter()
     with direct.client(protocol) as straight, fronts.client(pool, protocol) as through:
-        for turn in range(int(300 * SCALE)):
+        for turn in range(int(150 * SCALE)):
             if turn % 5 == 0:  # else most keys soon are of a wrong type
                 empty(used)
             batch = generator.batch()
@@ -460,5 +463,5 @@ def test_random_pipelines_are_answered_as_by_one_redis(direct, fronts, pool, pro
                 replies["error" if want[:1] == b"-" else "success"] += 1
                 replies["the proxy's own words"] += want != got and want[:1] == b"-"
     print(dict(replies))
-    assert replies["success"] > sum(replies.values()) / 4
+    assert replies["success"] > replies["error"]
     fronts.assert_in_step()

@@ -387,7 +387,10 @@ void RedisRequestParser::OnCommandGetKeys(const Words& words, Command* out) {
   if (spec->arity >= 0 ? count != spec->arity : count < -spec->arity) {
     return AnswerError("ERR Invalid number of arguments specified for command", out);
   }
-  if (FindKeys(*spec, inner, &out->positions) != KeysError::kNone) {
+  const KeysError error = FindKeys(*spec, inner, &out->positions);
+  // A script may have no keys, and redis does not say what is wrong with their number.
+  if (spec->keys == KeySpec::kScript && out->positions.empty()) return Answer("*0\r\n", out);
+  if (error != KeysError::kNone) {
     return AnswerError("ERR Invalid arguments specified for command", out);
   }
   if (out->positions.empty()) return AnswerError("ERR The command has no key arguments", out);
