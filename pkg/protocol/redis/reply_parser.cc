@@ -136,7 +136,7 @@ RedisReplyParser::Step RedisReplyParser::ScanHead(std::string_view in, Expectati
 }
 
 bool RedisReplyParser::FitsKind(char type, ReplyKind kind) const {
-  if (type == '-' || type == '|') return true;
+  if (type == '-') return true;
   if (resp3_ && type == '!') return true;
   switch (kind) {
     case ReplyKind::kAny:

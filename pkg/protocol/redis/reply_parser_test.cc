@@ -267,5 +267,178 @@ TEST(RedisReplyParser, NumbersAndCursorsAreTakenOut) {
   }
 }
 
+TEST(RedisReplyParser, ABodyThatGoesOnIsCounted) {
+  RedisReplyParser parser(false);
+  Expectation expect;
+  const auto begin = parser.Parse("$1000\r\nabc", &expect, nullptr);
+  EXPECT_EQ(begin.status, ParseStatus::kNeedMore);
+  EXPECT_EQ(begin.consumed, 10u);
+  EXPECT_EQ(begin.body_left, 999u);
+  const auto middle = parser.Parse(std::string(998, 'x') + "\r", &expect, nullptr);
+  EXPECT_EQ(middle.status, ParseStatus::kInvalid) << "too long by one";
+  RedisReplyParser other(false);
+  other.Parse("$1000\r\nabc", &expect, nullptr);
+  EXPECT_EQ(other.Parse(std::string(997, 'x') + "\r", &expect, nullptr).body_left, 1u);
+  EXPECT_EQ(other.Parse("\n", &expect, nullptr).status, ParseStatus::kDone);
+}
+
+TEST(RedisReplyParser, ABodyMustEndWithCrlfAtAnyCut) {
+  for (const std::string_view text : {"$3\r\nabcx\n"sv, "$3\r\nabc\rx"sv, "$0\r\nx\n"sv,
+                                      "$3\r\nabc\n\r"sv, "*1\r\n$1\r\nabc"sv}) {
+    for (size_t cut = 0; cut < text.size(); ++cut) {
+      ASSERT_TRUE(Feed(false, text, {cut}).invalid) << text << cut;
+    }
+  }
+}
+
+TEST(RedisReplyParser, AnErrorInsideAListIsNoErrorOfTheRequest) {
+  RedisReplyParser parser(false);
+  Expectation expect;
+  const auto result = parser.Parse("*2\r\n-OOM x\r\n:1\r\n", &expect, nullptr);
+  EXPECT_EQ(result.outcome, Outcome::kNormal);
+  EXPECT_EQ(result.trouble, Trouble::kNone);
+  EXPECT_EQ(Whole(true, "!5\r\nERR x\r\n").outcomes, std::vector<Outcome>{Outcome::kServerError});
+}
+
+TEST(RedisReplyParser, TroubleIsToldAtAnyCutAndForgottenWithTheReply) {
+  const std::string line = "-MASTERDOWN Link with MASTER is down\r\n";
+  for (size_t cut = 0; cut < line.size(); ++cut) {
+    RedisReplyParser parser(false);
+    Expectation expect;
+    const auto first = parser.Parse(line.substr(0, cut), &expect, nullptr);
+    const auto second = parser.Parse(line.substr(first.consumed), &expect, nullptr);
+    ASSERT_EQ(second.status, ParseStatus::kDone);
+    ASSERT_EQ(second.trouble, Trouble::kMasterDown) << cut;
+    ASSERT_EQ(parser.Parse("-ERR x\r\n", &expect, nullptr).trouble, Trouble::kNone);
+  }
+}
+
+TEST(RedisReplyParser, TheReplyThatCountsMustBeOfItsKind) {
+  struct Case {
+    ReplyKind kind;
+    std::string_view good, bad;
+  };
+  for (const Case& c : {Case{ReplyKind::kOk, "+OK\r\n", ":1\r\n"},
+                        {ReplyKind::kInteger, ":1\r\n", "+OK\r\n"},
+                        {ReplyKind::kList, "*1\r\n$-1\r\n", "$-1\r\n"},
+                        {ReplyKind::kScan, "*2\r\n$1\r\n0\r\n*0\r\n", "$1\r\n0\r\n"},
+                        {ReplyKind::kAllTrue, "*1\r\n:1\r\n", ":1\r\n"},
+                        {ReplyKind::kConcatenate, "*0\r\n", "%0\r\n"}}) {
+    const Expectation expect{.reply_kind = static_cast<uint8_t>(c.kind), .count = 1};
+    for (const bool resp3 : {false, true}) {
+      EXPECT_FALSE(Whole(resp3, c.good, expect).invalid) << c.good;
+      EXPECT_TRUE(Whole(resp3, c.bad, expect).invalid) << c.bad;
+      EXPECT_EQ(Whole(resp3, "-ERR x\r\n", expect).outcomes,
+                std::vector<Outcome>{Outcome::kServerError});
+    }
+    EXPECT_TRUE(Whole(true, "|1\r\n+a\r\n:1\r\n" + std::string(c.good), expect).invalid)
+        << "an attribute would hide what is behind it from merging: " << c.good;
+    EXPECT_EQ(Whole(true, "!3\r\nERR\r\n", expect).outcomes,
+              std::vector<Outcome>{Outcome::kServerError});
+    Expectation later = expect;
+    later.interim = 1;
+    const Got got = Whole(
+        false, std::string(c.bad.front() == '%' ? "+x\r\n"sv : c.bad) + std::string(c.good), later);
+    EXPECT_EQ(got.outcomes, (std::vector<Outcome>{Outcome::kInterim, Outcome::kNormal}))
+        << "an interim reply may be anything";
+  }
+}
+
+TEST(RedisReplyParser, AWalksReplyBeginsWithACursor) {
+  const Expectation scan{.reply_kind = static_cast<uint8_t>(ReplyKind::kScan)};
+  for (const std::string_view text :
+       {"*3\r\n$1\r\n0\r\n*0\r\n"sv, "*2\r\n:0\r\n*0\r\n"sv, "*2\r\n$1\r\nx\r\n*0\r\n"sv,
+        "*2\r\n$2\r\n-1\r\n*0\r\n"sv, "*2\r\n*0\r\n*0\r\n"sv,
+        "*2\r\n$100\r\n0000000000000000000000000000000000000000000000000000000000000000000"sv}) {
+    EXPECT_TRUE(Whole(false, text, scan).invalid) << text;
+  }
+}
+
+TEST(RedisReplyParser, PushMessagesMayComeAnywhereBetweenReplies) {
+  const std::string push = ">2\r\n+invalidate\r\n*1\r\n$3\r\nkey\r\n";
+  const std::string stream =
+      push + "+OK\r\n" + push + "+QUEUED\r\n" + push + "*2\r\n$1\r\na\r\n_\r\n" + push;
+  const Expectation expect{
+      .reply_kind = static_cast<uint8_t>(ReplyKind::kList), .count = 2, .interim = 2};
+  for (size_t cut = 0; cut < stream.size(); ++cut) {
+    std::vector<Block> blocks;
+    const Got got = Feed(true, stream, {cut}, expect, &blocks);
+    ASSERT_EQ(got.outcomes,
+              (std::vector<Outcome>{Outcome::kUnasked, Outcome::kInterim, Outcome::kUnasked,
+                                    Outcome::kInterim, Outcome::kUnasked, Outcome::kNormal,
+                                    Outcome::kUnasked}))
+        << cut;
+    ASSERT_EQ(got.replies[5], "$1\r\na\r\n_\r\n");
+    ASSERT_EQ(blocks.size(), 2u) << cut;
+    ASSERT_EQ(blocks[0].bytes, 7u);
+    ASSERT_EQ(blocks[1].bytes, 3u);
+  }
+}
+
+TEST(RedisReplyParser, ALargeInterimReplyIsDroppedAsItComes) {
+  RedisReplyParser parser(false);
+  Expectation expect{.interim = 1};
+  const std::string text = "$100000\r\n" + std::string(50'000, 'x');
+  const auto result = parser.Parse(text, &expect, nullptr);
+  EXPECT_EQ(result.status, ParseStatus::kNeedMore);
+  EXPECT_EQ(result.consumed, text.size());
+  EXPECT_EQ(result.dropped, text.size());
+  EXPECT_EQ(expect.interim, 1u);
+  const auto end = parser.Parse(std::string(50'000, 'x') + "\r\n+OK\r\n", &expect, nullptr);
+  EXPECT_EQ(end.status, ParseStatus::kDone);
+  EXPECT_EQ(end.consumed, 50'002u);
+  EXPECT_EQ(end.dropped, 50'002u);
+  EXPECT_EQ(expect.interim, 0u);
+}
+
+TEST(RedisReplyParser, BlocksAreRightHoweverTheListIsCut) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 2'000; ++round) {
+    std::vector<std::string> values(1 + random() % 8);
+    std::string stream = fmt::format("*{}\r\n", values.size());
+    for (std::string& value : values) stream += value = RandomValue(random, 0);
+    std::vector<size_t> cuts(random() % 8);
+    for (size_t& cut : cuts) cut = random() % (stream.size() + 1);
+    std::vector<Block> blocks;
+    const Got got = Feed(true, stream, cuts,
+                         {.reply_kind = static_cast<uint8_t>(ReplyKind::kList),
+                          .count = static_cast<uint32_t>(values.size())},
+                         &blocks);
+    ASSERT_EQ(got.replies.size(), 1u) << stream;
+    ASSERT_EQ(blocks.size(), values.size()) << stream;
+    size_t at = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(blocks[i].key, i);
+      ASSERT_EQ(got.replies[0].substr(at, blocks[i].bytes), values[i]) << stream;
+      at += blocks[i].bytes;
+    }
+    ASSERT_EQ(at, got.replies[0].size());
+  }
+}
+
+TEST(RedisReplyParser, ManyElementsMayBeAnnouncedButNotMoreThanFit) {
+  EXPECT_TRUE(Whole(false, fmt::format("*{}\r\n", kMaxElements)).replies.empty());
+  EXPECT_FALSE(Whole(false, fmt::format("*{}\r\n", kMaxElements)).invalid);
+  EXPECT_TRUE(Whole(false, fmt::format("*{}\r\n", kMaxElements + 1)).invalid);
+  EXPECT_TRUE(Whole(false, fmt::format("*2\r\n*{0}\r\n*{0}\r\n", kMaxElements)).invalid);
+  EXPECT_TRUE(Whole(true, fmt::format("%{}\r\n", kMaxElements)).invalid) << "twice as many";
+  std::string nested;
+  for (int i = 0; i < 100; ++i) nested += fmt::format("*{}\r\n", kMaxElements);
+  EXPECT_TRUE(Whole(false, nested).invalid) << "the sum over all levels";
+  EXPECT_FALSE(Whole(false, fmt::format("${}\r\n", kMaxBulk)).invalid);
+  EXPECT_TRUE(Whole(false, fmt::format("${}\r\n", kMaxBulk + 1)).invalid);
+}
+
+TEST(RedisReplyParser, TenThousandLevelsDeepAtAnyOfSomeCuts) {
+  std::string deep;
+  for (int i = 0; i < 10'000; ++i)
+    deep += i % 3 == 0 ? "*1\r\n" : i % 3 == 1 ? "~1\r\n" : "%1\r\n+k\r\n";
+  deep += "_\r\n";
+  for (size_t cut = 1; cut < deep.size(); cut += 997) {
+    ASSERT_EQ(Feed(true, deep + ":1\r\n", {cut}).replies,
+              (std::vector<std::string>{deep, ":1\r\n"}));
+  }
+}
+
 }  // namespace
 }  // namespace cashew::protocol::redis

@@ -63,7 +63,8 @@ RedisRequestParser::~RedisRequestParser() = default;
 bool RedisRequestParser::trusted() const { return state_.logged_in || limits_.password.empty(); }
 
 size_t RedisRequestParser::held_bytes() const {
-  return transaction_ == nullptr ? 0 : transaction_->bytes.size();
+  if (transaction_ == nullptr) return 0;
+  return transaction_->bytes.size() + transaction_->keys.size() * sizeof(Word);
 }
 
 std::string RedisRequestParser::RefuseGroup() {
@@ -131,6 +132,7 @@ ParseResult RedisRequestParser::OnMessage(std::string_view message, Command* out
 Quiet RedisRequestParser::SkipMessage() {
   skipping_ = true;
   answer_skipped_ = false;
+  if (transaction_ != nullptr) transaction_->bad = true;
   return Quiet::kNo;
 }
 
