@@ -139,11 +139,13 @@ void SplitByServer(LocalPool& pool, Request* request, const protocol::Command& c
   for (size_t s = 1; s <= servers; ++s) cursor[s] += cursor[s - 1];
   split->group_end.assign(cursor.begin() + 1, cursor.end());
   split->grouped_keys.resize(keys.size());
-  split->signatures.resize(keys.size());
+  // Where stretches are sent, replies name no keys.
+  const bool named = command.stretches.empty();
+  if (named) split->signatures.resize(keys.size());
   for (size_t i = 0; i < keys.size(); ++i) {
     const uint32_t at = cursor[split->part_of_key[i]]++;
     split->grouped_keys[at] = keys[i];
-    split->signatures[at] = protocol::KeySignature(keys[i]);
+    if (named) split->signatures[at] = protocol::KeySignature(keys[i]);
   }
 
   // A part for each group, or several where the server takes no line that long.
@@ -156,7 +158,7 @@ void SplitByServer(LocalPool& pool, Request* request, const protocol::Command& c
       Split::Part* part = AddPart(split, request, command, s);
       part->keys = static_cast<uint32_t>(
           pool.codec().KeysPerPart(command, {split->grouped_keys.data() + begin, end - begin}));
-      part->fragment.expect.signatures = split->signatures.data() + begin;
+      part->fragment.expect.signatures = named ? split->signatures.data() + begin : nullptr;
       part->fragment.expect.count = part->keys;
       part->fragment.blocks = &part->blocks;
       begin += part->keys;

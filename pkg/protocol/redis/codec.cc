@@ -30,8 +30,9 @@ class Redis final : public Codec {
   void EncodePart(const Command& command, std::span<const std::string_view> keys,
                   std::string* out) const override {
     const size_t words = command.merge == Merge::kAgree ? 2 * keys.size() : keys.size();
-    fmt::format_to(std::back_inserter(*out), "*{}\r\n${}\r\n{}\r\n", 1 + words, command.verb.size(),
-                   command.verb);
+    AppendHeader(out, '*', static_cast<int64_t>(1 + words));
+    AppendHeader(out, '$', static_cast<int64_t>(command.verb.size()));
+    out->append(command.verb).append("\r\n");
     for (const std::string_view stretch : keys) out->append(stretch);
   }
 
@@ -41,17 +42,11 @@ class Redis final : public Codec {
   }
 
   std::string MergedBegin(Merge merge, size_t keys, int64_t sum) const override {
-    switch (merge) {
-      case Merge::kBlocks:
-        return fmt::format("*{}\r\n", keys);
-      case Merge::kSum:
-        return fmt::format(":{}\r\n", sum);
-      case Merge::kAgree:
-        return "+OK\r\n";
-      case Merge::kWhole:
-        break;
-    }
-    return {};
+    std::string begin;
+    if (merge == Merge::kBlocks) AppendHeader(&begin, '*', static_cast<int64_t>(keys));
+    if (merge == Merge::kSum) AppendHeader(&begin, ':', sum);
+    if (merge == Merge::kAgree) begin = "+OK\r\n";
+    return begin;
   }
   std::string_view MergedEnd(Merge merge) const override { return {}; }
 

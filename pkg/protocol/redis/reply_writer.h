@@ -1,12 +1,21 @@
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-#include "fmt/format.h"
-
 namespace cashew::protocol::redis {
+
+// Appends the line that begins a value: its type and a number.
+inline void AppendHeader(std::string* out, char type, int64_t number) {
+  char line[24];
+  line[0] = type;
+  char* end = std::to_chars(line + 1, line + sizeof line - 2, number).ptr;
+  *end++ = '\r';
+  *end++ = '\n';
+  out->append(line, static_cast<size_t>(end - line));
+}
 
 // Writes RESP values to the end of a string. An aggregate's elements follow it, as many
 // as it announced.
@@ -16,16 +25,15 @@ class ReplyWriter {
 
   void Status(std::string_view text) { Line('+', text); }
   void Error(std::string_view text) { Line('-', text); }
-  void Integer(int64_t n) { fmt::format_to(std::back_inserter(*out_), ":{}\r\n", n); }
+  void Integer(int64_t n) { AppendHeader(out_, ':', n); }
   void Bulk(std::string_view text) {
-    fmt::format_to(std::back_inserter(*out_), "${}\r\n", text.size());
+    AppendHeader(out_, '$', static_cast<int64_t>(text.size()));
     out_->append(text).append("\r\n");
   }
   void Null() { out_->append(resp3_ ? "_\r\n" : "$-1\r\n"); }
-  void Array(size_t count) { fmt::format_to(std::back_inserter(*out_), "*{}\r\n", count); }
+  void Array(size_t count) { AppendHeader(out_, '*', static_cast<int64_t>(count)); }
   void Map(size_t pairs) {
-    fmt::format_to(std::back_inserter(*out_), "{}{}\r\n", resp3_ ? '%' : '*',
-                   resp3_ ? pairs : 2 * pairs);
+    AppendHeader(out_, resp3_ ? '%' : '*', static_cast<int64_t>(resp3_ ? pairs : 2 * pairs));
   }
 
  private:
