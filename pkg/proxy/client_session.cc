@@ -286,7 +286,10 @@ void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chun
   (request->quiet == protocol::Quiet::kAll ? quiet_ : pending_).Push(request);
   switch (command.action) {
     case protocol::Action::kForward:
-      return Forward(*pool_, request, id_, command, chunk);
+      Forward(*pool_, request, id_, command, chunk);
+      // It left while this waited for its earlier requests: it will not be announced again.
+      if (waiting_ != nullptr && hangup_) Close(/*as_error=*/false);
+      return;
     case protocol::Action::kSplit:
       return ForwardSplit(*pool_, request, id_, command);
     case protocol::Action::kBroadcast:

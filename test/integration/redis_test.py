@@ -437,6 +437,21 @@ def test_nothing_is_popped_for_a_client_that_left(proxy, servers):
         assert c("LPOP", "{q}gone") == b"job"
 
 
+def test_a_client_that_leaves_before_it_blocks_is_not_waited_for():
+    """It pipelines behind a request that takes its time, and is gone when its turn comes."""
+    with Redis() as server:
+        with Proxy({"p": {**POOL, "servers": [server]}}, settings=ONE_WORKER) as proxy:
+            server.pause()
+            gone = client(proxy, "p")
+            gone.raw.send(encode("SET", "a", 1) + encode("BLPOP", "q", 0))
+            time.sleep(0.1)
+            gone.close()
+            time.sleep(0.1)
+            server.resume()
+            wait_until(lambda: proxy.metric("cashew_client_connections") == 0, 3, "its end")
+            wait_until(lambda: int(server.info()["blocked_clients"]) == 0)
+
+
 def test_exclusive_connections_are_capped_and_the_refusal_says_so(proxy):
     waiting = [client(proxy, "few") for _ in range(2)]
     for c in waiting:
