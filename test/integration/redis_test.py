@@ -140,6 +140,7 @@ def test_refused_commands_say_why_and_the_connection_stays(proxy):
             (("NOSUCH", "a\r\nb"), "unknown command"),
             (("GET",), "wrong number of arguments"),
             (("CLIENT", "NOSUCH"), "unknown subcommand"),
+            (("COPY", "{t}a", "{t}b", "db", "3"), "one database"),
             (("EVAL", "return 1", 5, "a"), "can't be greater"),
         ):
             assert why in c.error(*words), words
@@ -221,7 +222,7 @@ def test_a_refused_database_fails_the_connection_and_nothing_lands_elsewhere(ser
     with Proxy(pools, settings=ONE_WORKER) as proxy, client(proxy, "p") as c:
         assert "redis_db 99" in c.error("SET", "a", 1)
         assert servers[0].ask("EXISTS", "a") == 0
-        assert "redis_db 99" in proxy.log()
+        wait_until(lambda: "redis_db 99" in proxy.log(), what="the log, which is asynchronous")
 
 
 def test_a_unix_socket_server_gets_its_database_too(tmp_path):
@@ -341,6 +342,10 @@ def test_watch_notices_other_clients_writes(proxy, protocol):
         c("MULTI")
         assert c("DISCARD") == "OK"
         assert c.error("WATCH", *range(20)).startswith("CROSSSLOT")
+        c("WATCH", "{t}a")
+        assert "watched" in c.error("HELLO", 5 - protocol)
+        assert c("UNWATCH") == "OK"
+        c("HELLO", 5 - protocol)
 
 
 def test_watch_transactions_reuse_their_connections(proxy, servers):

@@ -180,6 +180,10 @@ void RedisRequestParser::OnHello(const Words& words, Command* out) {
       return Answer("-NOPROTO unsupported protocol version\r\n", out);
     }
     resp3 = words[1] == "3";
+    if (resp3 != state_.resp3 && state_.watching) {
+      // The connection that watches speaks the old one.
+      return AnswerError("ERR HELLO cannot change the protocol while keys are watched", out);
+    }
   }
   std::string_view name;
   bool named = false;

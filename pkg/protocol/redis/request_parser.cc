@@ -52,6 +52,14 @@ std::string UnknownCommand(const Words& words) {
 
 }  // namespace
 
+// COPY source destination [DB n] [REPLACE]
+bool LeavesDatabase(const CommandSpec& spec, const Words& words) {
+  if (spec.name != "copy") return false;
+  return std::any_of(words.begin() + 3, words.end(), [](std::string_view word) {
+    return word.size() == 2 && (word[0] | 0x20) == 'd' && (word[1] | 0x20) == 'b';
+  });
+}
+
 ClientState::ClientState() : id(NextClientId()) {}
 
 RedisRequestParser::RedisRequestParser(const Codec::Limits& limits) : limits_(limits) {
@@ -197,6 +205,10 @@ ParseResult RedisRequestParser::Dispatch(std::string_view message, Command* out)
   switch (spec->handling) {
     case Handling::kForward:
     case Handling::kBlocking:
+      if (LeavesDatabase(*spec, words)) {
+        AnswerError("ERR this pool serves one database: COPY without DB", out);
+        return done;
+      }
       if (SetKeys(*spec, words, out)) Forward(*spec, message, out);
       return done;
     case Handling::kSplitList:

@@ -32,6 +32,9 @@ inline bool Splits(Handling handling) {
          handling == Handling::kSplitOk;
 }
 
+// True when the command would write to another database than the pool's.
+bool LeavesDatabase(const CommandSpec& spec, const Words& words);
+
 // Commands that wait for EXEC.
 struct Transaction {
   std::string bytes;  // MULTI, then the commands as they came

@@ -622,6 +622,15 @@ TEST(RedisTransactions, WhatIsQueuedGoesOnByteForByte) {
   EXPECT_TRUE(exec.shed_when_full);
 }
 
+TEST(RedisTransactions, TheirKeysAreHeldToo) {
+  Client client;
+  client.Ask({"MULTI"});
+  std::vector<std::string> words(1001, "");
+  words[0] = "DEL";
+  client.Ask(words);
+  EXPECT_GE(client.parser().held_bytes(), Encode(words).size() + 1000 * sizeof(Word));
+}
+
 TEST(RedisTransactions, OneWithoutKeysGoesSomewhere) {
   Client client;
   client.Ask({"MULTI"});

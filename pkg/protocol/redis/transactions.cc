@@ -53,6 +53,9 @@ void RedisRequestParser::Queue(const CommandSpec& spec, std::string_view message
   if (transaction.bytes.size() + message.size() > limits_.max_value) {
     return AnswerError("ERR the transaction is larger than the pool's client_max_buffer", out);
   }
+  if (LeavesDatabase(spec, out->words)) {
+    return AnswerError("ERR this pool serves one database: COPY without DB", out);
+  }
   if (!SetKeys(spec, out->words, out)) return;
   if (Splits(spec.handling) && (out->words.size() - 1) % static_cast<size_t>(spec.step) != 0) {
     return AnswerError(fmt::format("ERR wrong number of arguments for '{}' command", spec.name),
