@@ -63,6 +63,9 @@ struct Word {
   size_t length;
 };
 
+// What routes a command without a key, as in nutcracker.
+inline constexpr std::string_view kPlaceholder = "placeholder";
+
 // One parsed request. Views are into the parsed bytes or into `rebuilt`, and hold
 // until the next Parse() with this Command. One per worker, reused.
 struct Command {

@@ -30,9 +30,8 @@ constexpr std::string_view kLongOpaque = "CLIENT_ERROR opaque token too long\r\n
 constexpr std::string_view kBadBase64 = "CLIENT_ERROR error decoding key\r\n";
 
 constexpr std::string_view kNoReply = "noreply";
-constexpr std::string_view kPlaceholder = "placeholder";  // what routes a command without a key
-constexpr size_t kMaxExptimeDigits = 11;                  // -2147483648
-constexpr size_t kMaxTokens = 24;                         // memcached's own limit for a meta line
+constexpr size_t kMaxExptimeDigits = 11;  // -2147483648
+constexpr size_t kMaxTokens = 24;         // memcached's own limit for a meta line
 
 template <typename T>
 std::optional<T> Number(std::string_view text) {

@@ -80,7 +80,8 @@ class Redis final : public Codec {
   }
 
   std::string FormatStats(const Stats& stats) const override {
-    std::string text = "# Server\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\n";
+    std::string text =
+        fmt::format("# Server\r\nredis_version:{}\r\nredis_mode:standalone\r\n", kRedisVersion);
     text += "# Persistence\r\nloading:0\r\n# Replication\r\nrole:master\r\n# Proxy\r\n";
     for (const auto& [name, value] : stats) text += fmt::format("{}:{}\r\n", name, value);
     std::string reply;

@@ -7,18 +7,12 @@
 #include <optional>
 
 #include "pkg/protocol/redis/number.h"
+#include "pkg/protocol/redis/words.h"
 
 namespace cashew::protocol::redis {
 namespace {
 
 using Words = std::span<const std::string_view>;
-
-bool Is(std::string_view word, std::string_view lower) {
-  return word.size() == lower.size() &&
-         std::equal(word.begin(), word.end(), lower.begin(), [](char a, char b) {
-           return (a >= 'A' && a <= 'Z' ? a + ('a' - 'A') : a) == b;
-         });
-}
 
 // An option and how many words belong to it, so that none of these is taken for one.
 struct Option {
@@ -32,7 +26,7 @@ template <size_t N, typename Found>
 void ForEachOption(Words words, size_t at, const Option (&options)[N], Found found) {
   for (; at < words.size(); ++at) {
     const Option* option = std::find_if(std::begin(options), std::end(options),
-                                        [&](const Option& o) { return Is(words[at], o.name); });
+                                        [&](const Option& o) { return IsWord(words[at], o.name); });
     if (option == std::end(options)) continue;
     if (!found(at, *option)) return;
     at += option->words;

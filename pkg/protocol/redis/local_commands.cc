@@ -8,6 +8,7 @@
 #include "pkg/protocol/redis/keys.h"
 #include "pkg/protocol/redis/reply_writer.h"
 #include "pkg/protocol/redis/request_parser.h"
+#include "pkg/protocol/redis/words.h"
 
 // The commands that the proxy answers itself: those that speak of the connection, and
 // those that ask what there is to ask for.
@@ -15,9 +16,6 @@
 namespace cashew::protocol::redis {
 namespace {
 
-// What clients may take the servers for, when they look. The commands of newer servers
-// pass all the same.
-constexpr std::string_view kRedisVersion = "7.0.0";
 constexpr size_t kMaxName = 256;
 // A wrong password is answered late, later each time.
 constexpr int64_t kFirstDelayMs = 100;
@@ -27,12 +25,6 @@ constexpr int64_t kMaxDelayMs = 2000;
 bool IsName(std::string_view name) {
   return name.size() <= kMaxName &&
          std::all_of(name.begin(), name.end(), [](char c) { return c >= '!' && c <= '~'; });
-}
-
-bool Is(std::string_view word, std::string_view lower) {
-  return word.size() == lower.size() &&
-         std::equal(word.begin(), word.end(), lower.begin(),
-                    [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
 }
 
 void WriteCommand(const CommandSpec& spec, ReplyWriter* writer) {
@@ -109,7 +101,7 @@ bool RedisRequestParser::IsLocal(std::string_view name) { return FindLocal(name)
 
 void RedisRequestParser::OnPing(const Words& words, Command* out) {
   if (words.size() > 2) {
-    return AnswerError("ERR wrong number of arguments for 'ping' command", out);
+    return AnswerWrongCount("ping", out);
   }
   if (words.size() == 1) return Answer("+PONG\r\n", out);
   OnEcho(words, out);
@@ -188,7 +180,7 @@ void RedisRequestParser::OnHello(const Words& words, Command* out) {
   std::string_view name;
   bool named = false;
   for (size_t i = 2; i < words.size();) {
-    if (Is(words[i], "auth") && i + 2 < words.size()) {
+    if (IsWord(words[i], "auth") && i + 2 < words.size()) {
       if (limits_.password.empty()) {
         return Answer("-ERR Client sent AUTH, but no password is set\r\n", out);
       }
@@ -197,7 +189,7 @@ void RedisRequestParser::OnHello(const Words& words, Command* out) {
                            out);
       }
       i += 3;
-    } else if (Is(words[i], "setname") && i + 1 < words.size()) {
+    } else if (IsWord(words[i], "setname") && i + 1 < words.size()) {
       name = words[i + 1];
       named = true;
       i += 2;
@@ -289,7 +281,7 @@ void RedisRequestParser::OnClientSetName(const Words& words, Command* out) {
 
 // CLIENT SETINFO LIB-NAME|LIB-VER value: checked, and forgotten.
 void RedisRequestParser::OnClientSetInfo(const Words& words, Command* out) {
-  if (!Is(words[2], "lib-name") && !Is(words[2], "lib-ver")) {
+  if (!IsWord(words[2], "lib-name") && !IsWord(words[2], "lib-ver")) {
     return AnswerError(fmt::format("ERR Unrecognized option '{}'", words[2].substr(0, kMaxName)),
                        out);
   }
@@ -319,7 +311,8 @@ void RedisRequestParser::OnClientInfo(const Words& words, Command* out) {
 }
 
 void RedisRequestParser::OnClientSwitch(const Words& words, Command* out) {
-  if (!Is(words[2], "on") && !Is(words[2], "off")) return AnswerError("ERR syntax error", out);
+  if (!IsWord(words[2], "on") && !IsWord(words[2], "off"))
+    return AnswerError("ERR syntax error", out);
   AnswerOk(out);
 }
 

@@ -1,9 +1,9 @@
 #include "pkg/protocol/redis/message.h"
 
 #include <algorithm>
-#include <strings.h>
 
 #include "pkg/protocol/redis/number.h"
+#include "pkg/protocol/redis/words.h"
 
 namespace cashew::protocol::redis {
 namespace {
@@ -14,10 +14,6 @@ constexpr size_t kMaxInline = 64;
 constexpr int64_t kCautiousWords = 10;
 constexpr int64_t kCautiousWord = 16 * 1024;
 constexpr size_t kWordsKept = 4096;
-
-bool IsWord(std::string_view line, const char* word) {
-  return strncasecmp(line.data(), word, line.size()) == 0 && line.size() == 4;
-}
 
 }  // namespace
 
@@ -83,8 +79,8 @@ MessageReader::Status MessageReader::Inline(std::string_view in) {
   if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
   at_ = lf + 1;
   if (line.empty()) return Status::kEmpty;
-  if (IsWord(line, "PING")) return Status::kPing;
-  if (IsWord(line, "QUIT")) return Status::kQuit;
+  if (IsWord(line, "ping")) return Status::kPing;
+  if (IsWord(line, "quit")) return Status::kQuit;
   return Invalid("Protocol error: expected '*'; of inline commands only PING and QUIT are taken");
 }
 

@@ -8,12 +8,11 @@
 #include "pkg/protocol/redis/keys.h"
 #include "pkg/protocol/redis/reply_parser.h"
 #include "pkg/protocol/redis/reply_writer.h"
+#include "pkg/protocol/redis/words.h"
 
 namespace cashew::protocol::redis {
 namespace {
 
-// What routes a command without a key, as in nutcracker.
-constexpr std::string_view kPlaceholder = "placeholder";
 // How much of an unknown command is shown back.
 constexpr size_t kShownBytes = 128;
 // As in nutcracker; libraries know the first words.
@@ -50,15 +49,14 @@ std::string UnknownCommand(const Words& words) {
   return text;
 }
 
-}  // namespace
-
-// COPY source destination [DB n] [REPLACE]
+// COPY source destination [DB n] [REPLACE]: would it write to another database?
 bool LeavesDatabase(const CommandSpec& spec, const Words& words) {
-  if (spec.name != "copy") return false;
-  return std::any_of(words.begin() + 3, words.end(), [](std::string_view word) {
-    return word.size() == 2 && (word[0] | 0x20) == 'd' && (word[1] | 0x20) == 'b';
-  });
+  return spec.name == "copy" &&
+         std::any_of(words.begin() + 3, words.end(),
+                     [](std::string_view word) { return IsWord(word, "db"); });
 }
+
+}  // namespace
 
 ClientState::ClientState() : id(NextClientId()) {}
 
@@ -188,7 +186,7 @@ ParseResult RedisRequestParser::Dispatch(std::string_view message, Command* out)
       one_word ? FindCommand(words[0], words.size() > 1 ? words[1] : std::string_view(), &container)
                : nullptr;
   const ParseResult done{ParseStatus::kDone};
-  if (limits_.strict && (spec == nullptr || !StrictlyAllowed(*spec, words))) {
+  if (limits_.strict && (spec == nullptr || !NutcrackerTakes(*spec, words))) {
     return {ParseStatus::kInvalid};
   }
   if (!Allowed(spec, container, words, out)) return done;
@@ -205,10 +203,6 @@ ParseResult RedisRequestParser::Dispatch(std::string_view message, Command* out)
   switch (spec->handling) {
     case Handling::kForward:
     case Handling::kBlocking:
-      if (LeavesDatabase(*spec, words)) {
-        AnswerError("ERR this pool serves one database: COPY without DB", out);
-        return done;
-      }
       if (SetKeys(*spec, words, out)) Forward(*spec, message, out);
       return done;
     case Handling::kSplitList:
@@ -276,16 +270,10 @@ bool RedisRequestParser::Allowed(const CommandSpec* spec, bool container, const 
   const auto count = static_cast<int>(words.size());
   const bool fits = spec->arity >= 0 ? count == spec->arity : count >= -spec->arity;
   if (!fits) {
-    AnswerError(fmt::format("ERR wrong number of arguments for '{}' command", spec->name), out);
+    AnswerWrongCount(spec->name, out);
     return false;
   }
   return true;
-}
-
-// Whether nutcracker takes it, with as many arguments.
-bool RedisRequestParser::StrictlyAllowed(const CommandSpec& spec, const Words& words) const {
-  if (words[0].empty()) return false;
-  return NutcrackerTakes(spec, words);
 }
 
 // Commands that use a connection of the client's own must not overtake its requests on
@@ -297,6 +285,14 @@ bool RedisRequestParser::NeedsToBeAlone(const CommandSpec& spec, const Words& wo
 
 // The keys, into out->keys. False when the command is answered already.
 bool RedisRequestParser::SetKeys(const CommandSpec& spec, const Words& words, Command* out) {
+  if (LeavesDatabase(spec, words)) {
+    AnswerError("ERR this pool serves one database: COPY without DB", out);
+    return false;
+  }
+  if (Splits(spec.handling) && (words.size() - 1) % static_cast<size_t>(spec.step) != 0) {
+    AnswerWrongCount(spec.name, out);
+    return false;
+  }
   const KeysError error = FindKeys(spec, words, &out->positions);
   if (error != KeysError::kNone) {
     if (limits_.strict && !words.empty() && out->positions.empty() && spec.keys != KeySpec::kNone) {
@@ -334,10 +330,6 @@ void RedisRequestParser::Forward(const CommandSpec& spec, std::string_view messa
 void RedisRequestParser::Split(const CommandSpec& spec, std::string_view message, Command* out) {
   const Words& words = out->words;
   const auto step = static_cast<size_t>(spec.step);
-  if ((words.size() - 1) % step != 0) {
-    return AnswerError(fmt::format("ERR wrong number of arguments for '{}' command", spec.name),
-                       out);
-  }
   if (out->keys.size() == 1 || (limits_.strict && spec.name == "exists")) {
     return Forward(spec, message, out);
   }
@@ -377,6 +369,10 @@ void RedisRequestParser::AnswerError(std::string_view text, Command* out) {
   std::string line;
   ReplyWriter(&line, state_.resp3).Error(text);
   Answer(line, out);
+}
+
+void RedisRequestParser::AnswerWrongCount(std::string_view name, Command* out) {
+  AnswerError(fmt::format("ERR wrong number of arguments for '{}' command", name), out);
 }
 
 }  // namespace cashew::protocol::redis

@@ -12,6 +12,10 @@
 
 namespace cashew::protocol::redis {
 
+// What clients may take the servers for, when they look. The commands of newer servers
+// pass all the same.
+inline constexpr std::string_view kRedisVersion = "7.0.0";
+
 using Words = std::vector<std::string_view>;
 
 // What a client has said of itself, and so what the proxy must remember: a server
@@ -31,9 +35,6 @@ inline bool Splits(Handling handling) {
   return handling == Handling::kSplitList || handling == Handling::kSplitSum ||
          handling == Handling::kSplitOk;
 }
-
-// True when the command would write to another database than the pool's.
-bool LeavesDatabase(const CommandSpec& spec, const Words& words);
 
 // Commands that wait for EXEC.
 struct Transaction {
@@ -74,7 +75,6 @@ class RedisRequestParser final : public RequestParser {
   ParseResult SkipOn(std::string_view in, Command* out);
   ParseResult Dispatch(std::string_view message, Command* out);
   bool Allowed(const CommandSpec* spec, bool container, const Words& words, Command* out);
-  bool StrictlyAllowed(const CommandSpec& spec, const Words& words) const;
   bool NeedsToBeAlone(const CommandSpec& spec, const Words& words) const;
   bool SetKeys(const CommandSpec& spec, const Words& words, Command* out);
   void Forward(const CommandSpec& spec, std::string_view message, Command* out);
@@ -87,6 +87,7 @@ class RedisRequestParser final : public RequestParser {
   // Answers. An error in a transaction spoils it.
   void Answer(std::string_view text, Command* out);
   void AnswerError(std::string_view text, Command* out);
+  void AnswerWrongCount(std::string_view name, Command* out);
   void AnswerOk(Command* out) { Answer("+OK\r\n", out); }
   void AnswerTooLarge(Command* out);
   ParseResult Invalid(std::string_view problem, size_t consumed, Command* out);

@@ -53,14 +53,7 @@ void RedisRequestParser::Queue(const CommandSpec& spec, std::string_view message
   if (transaction.bytes.size() + message.size() > limits_.max_value) {
     return AnswerError("ERR the transaction is larger than the pool's client_max_buffer", out);
   }
-  if (LeavesDatabase(spec, out->words)) {
-    return AnswerError("ERR this pool serves one database: COPY without DB", out);
-  }
   if (!SetKeys(spec, out->words, out)) return;
-  if (Splits(spec.handling) && (out->words.size() - 1) % static_cast<size_t>(spec.step) != 0) {
-    return AnswerError(fmt::format("ERR wrong number of arguments for '{}' command", spec.name),
-                       out);
-  }
   for (const std::string_view key : out->keys) {
     const auto offset = static_cast<size_t>(key.data() - message.data());
     transaction.keys.push_back({transaction.bytes.size() + offset, key.size()});
@@ -89,7 +82,7 @@ void RedisRequestParser::OnExec(const Words& words, Command* out) {
   for (const Word& key : transaction->keys) {
     out->keys.push_back(out->head.substr(key.begin, key.length));
   }
-  out->key = out->keys.empty() ? std::string_view("placeholder") : out->keys.front();
+  out->key = out->keys.empty() ? kPlaceholder : out->keys.front();
   if (state_.watching) {
     out->lease = Lease::kEnd;
     out->barrier = true;
