@@ -363,10 +363,9 @@ Rejection BadKey(const std::string& key, const std::string& value, const std::st
 
 TEST(ConfigRejects, NumbersThatAreNot) {
   std::vector<Rejection> table;
-  for (const char* key :
-       {"timeout", "backlog", "client_connections", "redis_db", "server_connections",
-        "server_retry_timeout", "server_failure_limit", "client_max_inflight",
-        "exclusive_connections"}) {
+  for (const char* key : {"timeout", "backlog", "client_connections", "redis_db",
+                          "server_connections", "server_retry_timeout", "server_failure_limit",
+                          "client_max_inflight", "exclusive_connections"}) {
     table.push_back(BadKey(key, "x", "\"x\" is not a number; give a whole number of at least "));
     table.push_back(BadKey(key, "-1", "\"-1\" is not a number"));
     table.push_back(BadKey(key, "1.5", "\"1.5\" is not a number"));
@@ -391,8 +390,7 @@ TEST(ConfigRejects, NumbersThatAreNot) {
 TEST(ConfigRejects, BooleansThatAreNot) {
   std::vector<Rejection> table;
   for (const char* key : {"redis", "tcpkeepalive", "reuseport", "preconnect", "auto_eject_hosts",
-                          "allow_flush", "allow_empty", "cluster_commands",
-                          "dangerous_commands"}) {
+                          "allow_flush", "allow_empty", "cluster_commands", "dangerous_commands"}) {
     for (const char* value : {"True", "TRUE", "yes", "on", "1", "~"}) {
       table.push_back(BadKey(key, value, "is not a boolean; give exactly true or false"));
     }

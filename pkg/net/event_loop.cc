@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 #include <utility>
 
@@ -18,6 +20,7 @@ namespace {
 constexpr int kMaxEvents = 1024;
 // Fewer events than this are worth a moment's patience.
 constexpr int kFewEvents = 8;
+constexpr timespec kNap{0, 50'000};
 
 }  // namespace
 
@@ -112,6 +115,7 @@ void EventLoop::Post(std::function<void()> message) {
 }
 
 void EventLoop::Run() {
+  prctl(PR_SET_TIMERSLACK, 1);  // or the kernel would round a nap up to 80 us
   while (!stop_.load(std::memory_order_acquire)) RunOnce(-1);
 }
 
@@ -132,13 +136,20 @@ int EventLoop::WaitMs(int max_wait_ms) const {
 
 // What a round costs hardly depends on how much it finds. So when it finds little, whoever
 // else wants this core goes first: peers and servers that were just woken then send more. On
-// a core that nobody else wants, the yield returns at once. It sleeps only when there is
-// nothing at all.
+// a core that nobody else wants, the yield returns at once; then, if a crowd is busy, a nap
+// lets them gather. It sleeps only when there is nothing at all.
 int EventLoop::Wait(epoll_event* events, int wait_ms) {
   int n = epoll_wait(epoll_fd_, events, kMaxEvents, 0);
   if (wait_ms == 0 || n < 0 || n >= kFewEvents) return n;
-  if (n == 0) return epoll_wait(epoll_fd_, events, kMaxEvents, wait_ms);
-  sched_yield();
+  if (n == 0) {
+    n = epoll_wait(epoll_fd_, events, kMaxEvents, wait_ms);
+    if (n <= 0 || !crowd_.busy()) return n;
+  }
+  if (crowd_.busy()) {
+    nanosleep(&kNap, nullptr);
+  } else {
+    sched_yield();
+  }
   const int more = epoll_wait(epoll_fd_, events + n, kMaxEvents - n, 0);
   return more > 0 ? n + more : n;
 }
@@ -158,6 +169,7 @@ void EventLoop::RunOnce(int max_wait_ms) {
     if (handler == nullptr) {
       mail = true;
     } else if (!handler->retired_) {
+      crowd_.Count(&handler->mark_);
       handler->OnReady(events[i].events);
     }
   }
@@ -169,6 +181,7 @@ void EventLoop::RunOnce(int max_wait_ms) {
   if (mail) DeliverMessages();
   RunTimers();
   FlushDirty();
+  crowd_.EndRound(now_ns_);
   if (end_of_round_) end_of_round_();
   DeleteRetired();
 }

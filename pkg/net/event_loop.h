@@ -10,6 +10,7 @@
 
 #include "pkg/base/clock.h"
 #include "pkg/base/mutex.h"
+#include "pkg/net/crowd.h"
 
 struct epoll_event;
 
@@ -38,6 +39,7 @@ class IoHandler {
   bool ready_ = false;
   bool dirty_ = false;
   bool retired_ = false;
+  Crowd::Mark mark_ = 0;
 };
 
 // Calls a function at a time, on the loop's thread. Owned by whoever needs it;
@@ -139,6 +141,7 @@ class EventLoop {
   int wake_fd_ = -1;
   int64_t now_ns_ = 0;
   uint64_t rounds_ = 0;
+  Crowd crowd_;
   std::thread::id thread_;
   std::atomic<bool> stop_{false};
   std::vector<IoHandler*> ready_;
