@@ -29,11 +29,14 @@ MAY_USE = {
                   "pkg/metrics"],
     "pkg/health": ["pkg/base", "pkg/net", "pkg/protocol", "pkg/pool", "pkg/metrics"],
     "pkg/admin": ["pkg/base", "pkg/metrics"],
+    "pkg/dns": ["pkg/base"],
+    "pkg/state": ["pkg/base", "pkg/pool"],
     "pkg/rpc": ["pkg/base", "pkg/pool", "proto"],
     "pkg/k8s": ["pkg/base", "proto"],
     # Builds and runs all of it. Not k8s: that is the sidecar's alone.
     "pkg/app": ["pkg/base", "pkg/hash", "pkg/ring", "pkg/config", "pkg/metrics", "pkg/net",
-                "pkg/protocol", "pkg/pool", "pkg/proxy", "pkg/health", "pkg/admin", "pkg/rpc"],
+                "pkg/protocol", "pkg/pool", "pkg/proxy", "pkg/health", "pkg/admin", "pkg/rpc",
+                "pkg/dns", "pkg/state"],
     "cmd/cashew": ["pkg/base", "pkg/app", "pkg/config", "pkg/metrics"],
     "cmd/cashewctl": ["pkg/base", "pkg/config", "pkg/pool", "pkg/ring", "pkg/hash", "proto"],
     "cmd/cashew-sidecar": ["pkg/base", "pkg/k8s", "proto"],
@@ -52,7 +55,9 @@ ONLY_IN = {
     "grpc/": ["pkg/rpc", "pkg/k8s", "cmd/cashewctl"],
     "grpcpp/": ["pkg/rpc", "pkg/k8s", "cmd/cashewctl"],
     "google/protobuf/": ["pkg/rpc", "pkg/k8s", "cmd/cashewctl"],
-    "openssl/": ["pkg/net/tls", "pkg/hash"],
+    "openssl/": ["pkg/net/tls", "pkg/hash", "pkg/state"],
+    "ares.h": ["pkg/dns", "pkg/k8s"],
+    "curl/": ["pkg/k8s"],
 }
 
 SOURCE_SUFFIXES = {".h", ".cc", ".in"}  # .in: headers that the build fills in
