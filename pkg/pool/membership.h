@@ -38,8 +38,8 @@ struct ServerSpec {
 
 // What a person said of a server, above every list.
 struct Override {
-  std::optional<ServerState> state;
-  std::optional<uint32_t> weight;
+  std::optional<ServerState> state = std::nullopt;
+  std::optional<uint32_t> weight = std::nullopt;
   int64_t expires_us = 0;  // wall clock; 0: until cleared
 
   bool operator==(const Override&) const = default;

@@ -60,12 +60,14 @@ struct Server {
   std::string unix_path;  // set: host and port do not count
   std::string ip;         // numeric; empty until the host resolves
   uint32_t weight = 1;
-  bool live = true;  // takes requests; false: ejected
+  bool live = true;      // takes new requests
+  bool ejected = false;  // not live because it failed: what is under way there fails too
 };
 
 class Snapshot {
  public:
   // `servers` in index order (ring::NameLess). Builds the ring: off the data path.
+  // `version` counts the server list's changes, not those of health; 0: no list yet.
   Snapshot(std::shared_ptr<const Settings> settings, std::vector<Server> servers, uint64_t version);
 
   const Settings& settings() const { return *settings_; }

@@ -84,8 +84,8 @@ class Backend {
   virtual void CloseStream(uint64_t stream) = 0;
 
   // `changed` is called with the pool as it is, soon, and at every change of what PoolView
-  // shows; with null when the pool is gone, and then never again. Calls come one at a time.
-  // After Unwatch() returned no new call begins.
+  // shows; with null when the pool is gone, and then never again. Calls come one at a time;
+  // one that had begun may still be under way when Unwatch() returns.
   virtual uint64_t Watch(const std::string& pool,
                          std::function<void(std::shared_ptr<const pool::PoolView>)> changed) = 0;
   virtual void Unwatch(uint64_t watch) = 0;
