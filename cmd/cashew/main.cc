@@ -26,20 +26,6 @@ void PrintProblems(const std::string& program, const config::LoadResult& result)
   }
 }
 
-// What the file says but this program does not do (yet), or does otherwise.
-std::vector<std::string> Unavailable(const config::Config& config) {
-  std::vector<std::string> reasons;
-  for (const config::Pool& pool : config.pools) {
-    if (pool.membership == config::Membership::kGrpc) {
-      reasons.push_back(
-          fmt::format("pool \"{}\": membership: grpc is not served by version {}; give a static "
-                      "list of servers",
-                      pool.name, base::kVersion));
-    }
-  }
-  return reasons;
-}
-
 // Where a pool keeps workers idle, and options that no longer do what they did.
 void PrintAdvice(const std::string& program, const config::Config& config, const Flags& flags) {
   const int workers = app::WorkerCount(config.global);
@@ -63,12 +49,10 @@ void PrintAdvice(const std::string& program, const config::Config& config, const
 
 int TestConfiguration(const std::string& program, const Flags& flags) {
   const config::LoadResult result = config::LoadFile(flags.conf_file);
-  const auto unavailable = result.ok() ? Unavailable(result.config) : std::vector<std::string>();
-  const bool ok = result.ok() && unavailable.empty();
+  const bool ok = result.ok();
   Print(fmt::format("{}: configuration file '{}' syntax is {}\n", program, flags.conf_file,
                     ok ? "ok" : "invalid"));
   PrintProblems(program, result);
-  for (const std::string& reason : unavailable) Print(fmt::format("{}: {}\n", program, reason));
   if (ok) PrintAdvice(program, result.config, flags);
   return ok ? 0 : 1;
 }
@@ -99,13 +83,10 @@ int Serve(const std::string& program, const Flags& flags) {
   }
   // Read before the fork, so that whoever starts a daemon sees what is wrong.
   config::LoadResult result = config::LoadFile(flags.conf_file);
-  const auto unavailable = result.ok() ? Unavailable(result.config) : std::vector<std::string>();
-  if (!result.ok() || !unavailable.empty()) {
+  if (!result.ok()) {
     PrintProblems(program, result);
-    for (const std::string& reason : unavailable) Print(fmt::format("{}: {}\n", program, reason));
     if (!flags.output.empty()) {
       for (const auto& error : result.errors) CASHEW_LOG_ERROR("{}", error.ToString());
-      for (const std::string& reason : unavailable) CASHEW_LOG_ERROR("{}", reason);
     }
     ExplainMissingFile(program, flags);
     return 1;
@@ -124,7 +105,9 @@ int Serve(const std::string& program, const Flags& flags) {
                     flags.conf_file);
   for (const auto& warning : result.warnings) CASHEW_LOG_WARN("{}", warning.ToString());
 
-  auto app = app::App::Start({std::move(result.config), flags.stats_addr, flags.stats_port});
+  auto app = app::App::Start({std::move(result.config),
+                              std::filesystem::absolute(flags.conf_file).string(), flags.stats_addr,
+                              flags.stats_port});
   if (!app.ok()) return fail(app.status());
   CASHEW_LOG_NOTICE("{}-{} ready", program, base::kVersion);
   ReportStarted();

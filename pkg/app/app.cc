@@ -8,6 +8,7 @@
 
 #include "pkg/admin/pages.h"
 #include "pkg/app/machine.h"
+#include "pkg/app/places.h"
 #include "pkg/app/reports.h"
 #include "pkg/base/build_info.h"
 #include "pkg/base/log.h"
@@ -74,16 +75,25 @@ absl::Status App::Init() {
   }
   acceptor_ =
       std::make_unique<proxy::Acceptor>(worker_count_, services_, global.max_client_connections);
-  control_ =
-      std::make_unique<Control>(Control::Parts{workers, acceptor_.get(), &registry_, &board_,
-                                               global.drain_timeout_ms, global.drain_grace_ms});
-  for (const config::Pool& pool : options_.config.pools) {
-    if (auto status = control_->AddPool(pool); !status.ok()) return status;
-  }
+  if (auto status = OpenStore(); !status.ok()) return status;
+  Control::Parts parts;
+  parts.workers = workers;
+  parts.acceptor = acceptor_.get();
+  parts.registry = &registry_;
+  parts.board = &board_;
+  parts.store = store_.get();
+  parts.config_file = options_.config_file;
+  parts.fill_status = [this](rpc::ProxyStatus* status) { FillStatus(status); };
+  parts.stats_json = [this] { return StatsJson(); };
+  control_ = std::make_unique<Control>(std::move(parts));
+  // First what tells about the proxy, last what clients come to: whoever finds a pool's port
+  // open finds the rest.
   if (auto status = StartAdmin(); !status.ok()) return status;
+  if (auto status = StartRpc(); !status.ok()) return status;
   stats_->Start();
   for (auto& worker : workers_) worker->Start();
   acceptor_->Start();
+  if (auto status = control_->AddPools(options_.config); !status.ok()) return status;
   return absl::OkStatus();
 }
 
@@ -94,8 +104,8 @@ absl::Status App::StartAdmin() {
   if (global.admin == "off") return absl::OkStatus();
   admin::AdminSources sources;
   sources.metrics = [this] { return Prometheus(); };
-  sources.pools_json = [this] { return PoolsJson(control_->Snapshots(), registry_.Collect()); };
-  sources.config_text = [this] { return DescribeConfig(options_.config); };
+  sources.pools_json = [this] { return PoolsJson(control_->Pools(), registry_.Collect()); };
+  sources.config_text = [this] { return DescribeConfig(control_->Configuration()); };
   sources.not_ready_reasons = [this] { return control_->NotReadyReasons(); };
   sources.version = base::kVersion;
   auto server =
@@ -111,6 +121,65 @@ absl::Status App::StartAdmin() {
   return absl::OkStatus();
 }
 
+// Only a pool whose list comes through gRPC has something to keep, unless a directory is
+// named on purpose. A default one that cannot be had is worth a warning.
+absl::Status App::OpenStore() {
+  const config::Global& global = options_.config.global;
+  const bool needed =
+      std::any_of(options_.config.pools.begin(), options_.config.pools.end(),
+                  [](const auto& pool) { return pool.membership == config::Membership::kGrpc; });
+  if (!needed && global.state_dir.empty()) return absl::OkStatus();
+  const std::string dir = global.state_dir.empty() ? DefaultStateDir() : global.state_dir;
+  auto store = state::Store::Open(dir);
+  if (store.ok()) {
+    store_ = std::move(*store);
+    state_dir_ = dir;
+    return absl::OkStatus();
+  }
+  if (!global.state_dir.empty()) return store.status();
+  CASHEW_LOG_WARN("server lists are not kept over a restart: {}; set global: {{state_dir: DIR}}",
+                  std::string(store.status().message()));
+  return absl::OkStatus();
+}
+
+absl::Status App::StartRpc() {
+  const config::Global& global = options_.config.global;
+  if (global.grpc == "off") return absl::OkStatus();
+  rpc::Server::Options options;
+  options.address = global.grpc_configured ? global.grpc : DefaultGrpcAddress();
+  if (global.grpc_tls) {
+    options.tls =
+        rpc::TlsOptions{global.grpc_tls->cert, global.grpc_tls->key, global.grpc_tls->client_ca,
+                        global.grpc_tls->allowed_sans, global.grpc_tls->admin_sans};
+  }
+  auto server = rpc::Server::Start(options, control_.get());
+  if (server.ok()) {
+    rpc_ = std::move(*server);
+    CASHEW_LOG_NOTICE("serving grpc address={}", options.address);
+    control_->set_on_change([this] { UpdateServing(); });
+    UpdateServing();
+    return absl::OkStatus();
+  }
+  if (global.grpc_configured) return server.status();
+  CASHEW_LOG_WARN("no grpc: {}; set global: {{grpc: unix:PATH}} or grpc: off",
+                  std::string(server.status().message()));
+  return absl::OkStatus();
+}
+
+// gRPC's health service says of each pool whether it has servers, and of the whole what
+// /readyz says.
+void App::UpdateServing() {
+  if (rpc_ == nullptr) return;
+  rpc_->SetServing("", control_->NotReadyReasons().empty());
+  for (const auto& pool : control_->Pools()) rpc_->SetServing(pool->name, pool->version > 0);
+}
+
+void App::FillStatus(rpc::ProxyStatus* status) const {
+  status->started_us = started_us_;
+  status->buffer_limit_bytes = BudgetBytes(options_.config.global);
+  status->state_dir = state_dir_;
+}
+
 App::~App() { StopAll(); }
 
 void App::Run() {
@@ -121,11 +190,13 @@ void App::Run() {
 // Whoever calls into others stops first.
 void App::StopAll() {
   http_.reset();
+  rpc_.reset();
   stats_.reset();
   if (acceptor_ != nullptr) acceptor_->Stop();
   for (auto& worker : workers_) worker->Stop();
   control_.reset();
   acceptor_.reset();
+  store_.reset();
 }
 
 std::string App::StatsJson() const {

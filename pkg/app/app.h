@@ -15,6 +15,8 @@
 #include "pkg/proxy/acceptor.h"
 #include "pkg/proxy/memory_budget.h"
 #include "pkg/proxy/worker.h"
+#include "pkg/rpc/server.h"
+#include "pkg/state/store.h"
 
 namespace cashew::app {
 
@@ -30,6 +32,7 @@ class App {
  public:
   struct Options {
     config::Config config;
+    std::string config_file;  // absolute: what a reload reads
     std::string stats_addr = "0.0.0.0";
     int stats_port = 22222;
   };
@@ -46,7 +49,11 @@ class App {
  private:
   explicit App(Options options);
   absl::Status Init();
+  absl::Status OpenStore();
   absl::Status StartAdmin();
+  absl::Status StartRpc();
+  void UpdateServing();
+  void FillStatus(rpc::ProxyStatus* status) const;
   std::string StatsJson() const;
   std::string Prometheus() const;
   void StopAll();
@@ -58,8 +65,11 @@ class App {
   proxy::MemoryBudget budget_;
   health::Board board_;
   proxy::Services services_;
+  std::string state_dir_;  // empty: nothing is kept
+  std::unique_ptr<state::Store> store_;
   std::vector<std::unique_ptr<proxy::Worker>> workers_;
   std::unique_ptr<Control> control_;
+  std::unique_ptr<rpc::Server> rpc_;
   std::unique_ptr<proxy::Acceptor> acceptor_;
   std::unique_ptr<admin::StatsServer> stats_;
   std::unique_ptr<admin::HttpServer> http_;

@@ -58,15 +58,34 @@ Json DescribePool(const config::Pool& pool) {
                  {"servers", pool.tls_servers.has_value()}};
   json["client_max_inflight"] = pool.client_max_inflight;
   json["client_max_buffer"] = pool.client_max_buffer;
+  json["membership"] = pool.membership == config::Membership::kGrpc ? "grpc" : "static";
+  json["hold_down_ms"] = pool.hold_down_ms;
   json["servers"] = DescribeServers(pool);
   return json;
 }
 
-std::string AddressOf(const pool::Server& server) {
-  if (!server.unix_path.empty()) return server.unix_path;
-  const bool v6 = server.host.find(':') != std::string::npos;
-  return v6 ? fmt::format("[{}]:{}", server.host, server.port)
-            : fmt::format("{}:{}", server.host, server.port);
+// What a server is to a request that comes now.
+std::string StateOf(const pool::ServerView& server) {
+  if (!server.healthy) return "ejected";
+  if (server.held) return "held";
+  pool::ServerState state = server.spec.state;
+  if (server.override && server.override->state) state = *server.override->state;
+  return state == pool::ServerState::kReady ? "live" : pool::ServerStateName(state);
+}
+
+Json DescribeServer(const pool::ServerView& server) {
+  Json json = {{"name", server.spec.name}, {"address", server.spec.Address()},
+               {"ip", server.ip},          {"weight", server.spec.weight},
+               {"state", StateOf(server)}, {"routed", server.routed}};
+  if (!server.spec.zone.empty()) json["zone"] = server.spec.zone;
+  if (server.override) {
+    Json said = Json::object();
+    if (server.override->state) said["state"] = pool::ServerStateName(*server.override->state);
+    if (server.override->weight) said["weight"] = *server.override->weight;
+    if (server.override->expires_us != 0) said["expires_us"] = server.override->expires_us;
+    json["override"] = std::move(said);
+  }
+  return json;
 }
 
 }  // namespace
@@ -77,6 +96,9 @@ std::string DescribeConfig(const config::Config& config) {
                     {"admin", config.global.admin},
                     {"drain_timeout_ms", config.global.drain_timeout_ms},
                     {"drain_grace_ms", config.global.drain_grace_ms},
+                    {"grpc", config.global.grpc},
+                    {"state_dir", config.global.state_dir},
+                    {"watch_config", config.global.watch_config},
                     {"max_client_connections", config.global.max_client_connections},
                     {"max_buffer_memory", config.global.max_buffer_memory}};
   json["pools"] = Json::object();
@@ -84,29 +106,32 @@ std::string DescribeConfig(const config::Config& config) {
   return Dump(json);
 }
 
-std::string PoolsJson(const std::vector<std::shared_ptr<const pool::Snapshot>>& snapshots,
+std::string PoolsJson(const std::vector<std::shared_ptr<const pool::PoolView>>& pools,
                       const metrics::Totals& totals) {
   Json json = Json::array();
-  for (const auto& snapshot : snapshots) {
+  for (const auto& view : pools) {
     Json pool;
-    pool["name"] = snapshot->settings().name;
-    pool["version"] = snapshot->version();
-    pool["hash"] = std::string(hash::KindName(snapshot->settings().hash));
-    pool["distribution"] = std::string(ring::DistributionName(snapshot->settings().distribution));
-    pool["membership_checksum"] = snapshot->membership_checksum();
-    pool["ring_checksum"] = snapshot->ring().checksum();
-    pool["live_servers"] = snapshot->live_servers();
+    pool["name"] = view->name;
+    pool["protocol"] = view->redis ? "redis" : "memcached";
+    pool["membership"] = view->updatable ? "grpc" : "static";
+    pool["version"] = view->version;
+    pool["hash"] = view->hash;
+    pool["distribution"] = view->distribution;
+    pool["membership_checksum"] = view->membership_checksum;
+    pool["ring_checksum"] = view->ring_checksum;
+    pool["live_servers"] = view->live_servers;
+    if (view->updatable) {
+      pool["source"] = view->source;
+      pool["source_version"] = view->source_version;
+      pool["updater"] = view->updater;
+    }
     for (const metrics::PoolTotals& t : totals.pools) {
-      if (t.name != snapshot->settings().name) continue;
+      if (t.name != view->name) continue;
       pool["client_connections"] = t.values[metrics::PoolMetric::kClientConnections];
     }
     pool["servers"] = Json::array();
-    for (const pool::Server& server : snapshot->servers()) {
-      pool["servers"].push_back({{"name", server.name},
-                                 {"address", AddressOf(server)},
-                                 {"ip", server.ip},
-                                 {"weight", server.weight},
-                                 {"state", server.live ? "live" : "ejected"}});
+    for (const pool::ServerView& server : view->servers) {
+      pool["servers"].push_back(DescribeServer(server));
     }
     json.push_back(std::move(pool));
   }

@@ -7,7 +7,7 @@
 
 #include "pkg/config/config.h"
 #include "pkg/metrics/totals.h"
-#include "pkg/pool/snapshot.h"
+#include "pkg/pool/membership.h"
 #include "pkg/protocol/codec.h"
 
 // What the proxy tells people and scripts about itself.
@@ -18,11 +18,10 @@ namespace cashew::app {
 std::string DescribeConfig(const config::Config& config);
 
 // Pools, servers, addresses and health, as JSON.
-std::string PoolsJson(const std::vector<std::shared_ptr<const pool::Snapshot>>& snapshots,
+std::string PoolsJson(const std::vector<std::shared_ptr<const pool::PoolView>>& pools,
                       const metrics::Totals& totals);
 
 // What memcached's `stats` and redis' INFO say of a pool.
-protocol::Stats PoolStats(const metrics::Totals& totals, const std::string& pool,
-                          int64_t uptime_s);
+protocol::Stats PoolStats(const metrics::Totals& totals, const std::string& pool, int64_t uptime_s);
 
 }  // namespace cashew::app

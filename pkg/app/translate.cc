@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 
-#include "pkg/net/socket.h"
 #include "pkg/net/tls/tls_transport.h"
 
 namespace cashew::app {
@@ -45,37 +44,18 @@ bool IsNumeric(const std::string& host) {
          inet_pton(AF_INET6, host.c_str(), &unused) == 1;
 }
 
-std::string ResolveHost(const std::string& host) {
-  const auto address = net::Resolve(host, 1, false);
-  if (!address.ok()) return "";
-  char text[INET6_ADDRSTRLEN] = "";
-  if (address->family() == AF_INET6) {
-    inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(address->get())->sin6_addr, text,
-              sizeof text);
-  } else {
-    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(address->get())->sin_addr, text,
-              sizeof text);
-  }
-  return text;
-}
-
-std::vector<pool::Server> ServersOf(const config::Pool& pool, bool resolve) {
-  std::vector<pool::Server> servers;
+std::vector<pool::ServerSpec> SpecsOf(const config::Pool& pool) {
+  std::vector<pool::ServerSpec> specs;
   for (const config::Server& given : pool.servers) {
-    pool::Server server;
-    server.name = given.name;
-    server.host = given.address.host;
-    server.port = given.address.port;
-    server.unix_path = given.address.unix_path;
-    server.weight = given.weight;
-    if (IsNumeric(server.host)) {
-      server.ip = server.host;
-    } else if (server.unix_path.empty() && resolve) {
-      server.ip = ResolveHost(server.host);
-    }
-    servers.push_back(std::move(server));
+    pool::ServerSpec spec;
+    spec.name = given.name;
+    spec.host = given.address.host;
+    spec.port = given.address.port;
+    spec.unix_path = given.address.unix_path;
+    spec.weight = given.weight;
+    specs.push_back(std::move(spec));
   }
-  return servers;
+  return specs;
 }
 
 absl::StatusOr<std::shared_ptr<const net::TransportFactory>> ListenTransport(

@@ -90,6 +90,7 @@ struct TlsServers {
 struct GrpcTls {
   std::string cert, key, client_ca;       // files; all set
   std::vector<std::string> allowed_sans;  // subject alternative names let in; never empty
+  std::vector<std::string> admin_sans;    // … that may also administer; none unless given
 
   bool operator==(const GrpcTls&) const = default;
 };
@@ -152,6 +153,7 @@ struct Global : Located {
   std::string state_dir;  // empty unless configured: the app's default
   int64_t drain_timeout_ms = 30000;
   int64_t drain_grace_ms = 0;
+  bool watch_config = false;  // reload when the file changes
   int64_t max_client_connections = 100000;  // 0: as many as the file limit allows
   int64_t max_buffer_memory = 0;            // bytes; 0: auto, half of what the cgroup grants
 

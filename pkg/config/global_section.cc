@@ -63,7 +63,7 @@ void ReadMemory(const Field& field, Global* global) {
   field.Read(ParseSize, &global->max_buffer_memory, kMinBufferMemory);
 }
 
-void ReadSans(const Field& field, GrpcTls* tls) {
+void ReadSans(const Field& field, std::vector<std::string>* sans) {
   const YamlNode& value = field.value();
   if (!value.is_sequence() || value.items.empty()) {
     field.Error("expects a list of names, such as [cashew-sidecar]");
@@ -71,7 +71,7 @@ void ReadSans(const Field& field, GrpcTls* tls) {
   }
   for (const YamlNode* item : value.items) {
     if (item->is_scalar() && !item->text.empty()) {
-      tls->allowed_sans.push_back(item->text);
+      sans->push_back(item->text);
     } else {
       field.ErrorAt(item->line, "an entry is not a name; such as [cashew-sidecar]");
     }
@@ -82,15 +82,18 @@ constexpr KeyRow<GrpcTls> kGrpcTlsRows[] = {
     {"cert", [](const Field& f, GrpcTls* t) { f.ReadText(&t->cert); }},
     {"key", [](const Field& f, GrpcTls* t) { f.ReadText(&t->key); }},
     {"client_ca", [](const Field& f, GrpcTls* t) { f.ReadText(&t->client_ca); }},
-    {"allowed_sans", ReadSans},
+    {"allowed_sans", [](const Field& f, GrpcTls* t) { ReadSans(f, &t->allowed_sans); }},
+    {"admin_sans", [](const Field& f, GrpcTls* t) { ReadSans(f, &t->admin_sans); }},
 };
+
+constexpr std::string_view kOptionalTlsKey = "admin_sans";
 
 void ReadGrpcTls(const Field& field, Global* global) {
   GrpcTls tls;
   const Seen seen = ReadSubsection<GrpcTls>(field, kGrpcTlsRows, &tls);
   std::vector<std::string_view> missing;
   for (const KeyRow<GrpcTls>& row : kGrpcTlsRows) {
-    if (!seen.Has(row.name)) missing.push_back(row.name);
+    if (!seen.Has(row.name) && row.name != kOptionalTlsKey) missing.push_back(row.name);
   }
   if (field.value().is_map() && !missing.empty()) {
     field.Error(fmt::format("lacks {}; clients must show a certificate with an allowed name",
@@ -110,6 +113,7 @@ constexpr KeyRow<Global> kGlobalRows[] = {
      [](const Field& f, Global* g) { f.Read(ParseDuration, &g->drain_timeout_ms, 0); }},
     {"drain_grace",
      [](const Field& f, Global* g) { f.Read(ParseDuration, &g->drain_grace_ms, 0); }},
+    {"watch_config", [](const Field& f, Global* g) { f.Read(ParseBool, &g->watch_config); }},
     {"max_client_connections",
      [](const Field& f, Global* g) {
        f.Read(ParseNumber, &g->max_client_connections, NumberRange{.example = 100000});

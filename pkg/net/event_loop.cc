@@ -71,6 +71,8 @@ absl::Status EventLoop::AddLevel(int fd, IoHandler* handler) {
   return Register(epoll_fd_, fd, EPOLLIN, handler);
 }
 
+void EventLoop::Forget(int fd) { epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr); }
+
 void EventLoop::Suspend(int fd, IoHandler* handler) {
   epoll_event event{};
   event.data.ptr = handler;

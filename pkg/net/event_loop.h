@@ -82,6 +82,8 @@ class EventLoop {
   absl::Status Add(int fd, IoHandler* handler);
   // The same, readable only and level-triggered: for listeners and eventfds.
   absl::Status AddLevel(int fd, IoHandler* handler);
+  // No more events of `fd`, which goes on living in another descriptor or process.
+  void Forget(int fd);
   // Stops a level-triggered descriptor from waking the loop, and resumes it.
   void Suspend(int fd, IoHandler* handler);
   void Resume(int fd, IoHandler* handler);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -160,6 +161,12 @@ class RequestParser {
   // The command's group of server connections cannot be had (the servers do not speak
   // it): back to the one before. Returns the answer.
   virtual std::string RefuseGroup() { return {}; }
+  // What a parser in another process must know to go on with this client, between two
+  // requests; nothing when it cannot be told now (a transaction is queued, a message is
+  // being passed over).
+  virtual std::optional<std::string> SaveState() const = 0;
+  // On a new parser: what SaveState() gave. False when it is not that.
+  virtual bool RestoreState(std::string_view state) = 0;
 };
 
 // What a server owes for one request it was sent.

@@ -78,8 +78,9 @@ class Acceptor::Listener final : public net::IoHandler {
     if (door_.no_delay) net::SetNoDelay(fd);
     const Home& home = Emptiest(door_);
     home.clients->value.fetch_add(1, std::memory_order_relaxed);
-    home.worker->Post(
-        [worker = home.worker, pool = door_.pool, fd] { worker->AddClient(pool, fd); });
+    home.worker->Post([home, pool = door_.pool, fd] {
+      if (!home.worker->AddClient(pool, fd)) home.clients->value.fetch_sub(1);
+    });
   }
 
   // EMFILE, ENFILE, ENOBUFS: the connection waits in the backlog.
@@ -121,7 +122,23 @@ void Acceptor::RemoveDoor(const std::string& pool) {
   (*cells_)[metrics::ProcessMetric::kCurrConnections].Add(-static_cast<int64_t>(removed));
 }
 
-void Acceptor::CloseAll() {
+void Acceptor::Place(CarriedClient client) {
+  for (const auto& listener : listeners_) {
+    if (listener->door().pool != client.pool) continue;
+    const Home& home = Emptiest(listener->door());
+    home.clients->value.fetch_add(1, std::memory_order_relaxed);
+    home.worker->Post([home, client = std::move(client)] {
+      if (!home.worker->AddCarried(client)) home.clients->value.fetch_sub(1);
+    });
+    return;
+  }
+  close(client.fd);  // its pool is not served any more
+}
+
+void Acceptor::CloseAll(bool leave_queued) {
+  if (!leave_queued) {
+    for (auto& listener : listeners_) listener->OnReady(0);
+  }
   (*cells_)[metrics::ProcessMetric::kCurrConnections].Add(-static_cast<int64_t>(listeners_.size()));
   for (auto& listener : listeners_) loop_.Retire(listener.release());
   listeners_.clear();

@@ -41,7 +41,11 @@ class Acceptor {
   // Before Start(), or through Post().
   absl::Status AddDoor(Door door);
   void RemoveDoor(const std::string& pool);
-  void CloseAll();  // no client is accepted any more
+  // No client is accepted any more. Those whose connection is established already are taken
+  // first, unless another process accepts from the same sockets (`leave_queued`).
+  void CloseAll(bool leave_queued);
+  // Finds a worker for a client that another process served until now.
+  void Place(CarriedClient client);
 
   void Start();
   void Stop();

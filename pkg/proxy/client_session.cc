@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <fcntl.h>
 #include <string>
 #include <sys/epoll.h>
 #include <utility>
@@ -35,6 +36,9 @@ constexpr size_t kLargeRequest = 16 * 1024;
 constexpr int64_t kLingerNs = base::kNsPerSec;
 // Headers and half-full chunks do not count against a client that just fits.
 constexpr int64_t kSlack = 1 << 20;
+// What a client has sent of a request and takes along to another process; with more it
+// waits for the rest here.
+constexpr uint32_t kCarriedInput = 1 << 20;
 constexpr int64_t kHandshakeNs = 10 * base::kNsPerSec;
 
 }  // namespace
@@ -236,6 +240,7 @@ void ClientSession::DropInput() {
 
 // The message being received does not count: it must be able to arrive.
 bool ClientSession::Blocked() const {
+  if (leaving_ && CanBeCarried()) return true;
   return barrier_ || inflight_ >= pool_->settings().client_max_inflight ||
          request_bytes_ + static_cast<int64_t>(out_.size()) >= BufferCap();
 }
@@ -473,6 +478,9 @@ void ClientSession::MaybeResume() {
 
 void ClientSession::MaybeFinish() {
   if (pending_.head != nullptr || !out_.empty()) return;
+  if (leaving_ && state_ == State::kOpen && quiet_.head == nullptr && CanBeCarried()) {
+    return Carry();
+  }
   if (state_ == State::kOpen && draining_ && in_ == nullptr) state_ = State::kFinishing;
   if (state_ != State::kFinishing) return;
   if (input_ended_) return Close(error_);
@@ -498,6 +506,42 @@ void ClientSession::Drain(bool force) {
   if (state_ == State::kOpen && force) state_ = State::kFinishing;
   if (force && waiting_ != nullptr) return Close(/*as_error=*/false);
   MaybeFinish();
+}
+
+// ---- to another process -----------------------------------------------------
+
+void ClientSession::HandOver() {
+  leaving_ = true;
+  MaybeFinish();
+}
+
+// TLS keys, watched keys and queued transactions cannot be carried: such a client stays until
+// it has none, or leaves.
+bool ClientSession::CanBeCarried() const {
+  return !pool_->listens_encrypted() && own_ == nullptr && waiting_ == nullptr &&
+         delayed_ == nullptr && !input_ended_ && (in_ == nullptr || in_->filled <= kCarriedInput) &&
+         parser_->SaveState().has_value();
+}
+
+void ClientSession::Carry() {
+  CarriedClient carried;
+  carried.pool = pool_->name();
+  carried.state = *parser_->SaveState();
+  if (in_ != nullptr) carried.unread.assign(in_->data(), in_->filled);
+  carried.fd = fcntl(transport_->fd(), F_DUPFD_CLOEXEC, 0);
+  if (carried.fd < 0) return;  // it stays here, and is drained at last
+  pool_->worker().loop().Forget(transport_->fd());
+  state_ = State::kClosed;
+  Release();
+  pool_->worker().services().carry(std::move(carried));
+}
+
+bool ClientSession::Resume(std::string_view state, std::string_view unread) {
+  if (!parser_->RestoreState(state)) return false;
+  if (!unread.empty()) Keep(unread, {});
+  readable_ = true;
+  pool_->worker().loop().MarkReady(this);
+  return true;
 }
 
 void ClientSession::CheckPatience(int64_t now_ns) {
@@ -539,6 +583,10 @@ void ClientSession::Close(bool as_error) {
   // What a blocked command would take from its key must not go to nobody.
   if (waiting_on_ != nullptr) waiting_on_->Shutdown({});
   ReturnOwn();
+  Release();
+}
+
+void ClientSession::Release() {
   while (pending_.head != nullptr) Take(&pending_, pending_.head);
   while (quiet_.head != nullptr) Take(&quiet_, quiet_.head);
   out_.Clear(pool_->worker().buffers());

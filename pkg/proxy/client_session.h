@@ -47,6 +47,11 @@ class ClientSession final : public net::IoHandler {
   // Ends it when it is at a request boundary: now, if it is. With `force` no further
   // request is read, so that even a client that never pauses comes to one.
   void Drain(bool force);
+  // Gives the connection away as soon as it is at a request boundary and holds nothing that
+  // another process cannot have.
+  void HandOver();
+  // Goes on where another process stopped. False when the state is not one.
+  bool Resume(std::string_view state, std::string_view unread);
   // For the pool's tick: ends it when it lingers or does not read for too long.
   void CheckPatience(int64_t now_ns);
   // Closed because it held too much.
@@ -99,7 +104,10 @@ class ClientSession final : public net::IoHandler {
   void MaybeResume();
   void MaybeFinish();
   void Linger();
+  bool CanBeCarried() const;
+  void Carry();
   void Close(bool as_error);
+  void Release();
 
   LocalPool* const pool_;
   std::unique_ptr<net::Transport> transport_;
@@ -123,6 +131,7 @@ class ClientSession final : public net::IoHandler {
   bool error_ = false;  // finishing because of an error, for the metrics
   bool paused_ = false;
   bool draining_ = false;
+  bool leaving_ = false;                 // to another process
   bool barrier_ = false;                 // nothing more is parsed until all replies are out
   ServerSession* own_ = nullptr;         // from WATCH on
   ServerSession* waiting_on_ = nullptr;  // where a blocking command is under way

@@ -12,6 +12,9 @@ class LocalPool;
 
 // nutcracker's text when every server is out (it is the one for ECONNREFUSED).
 inline constexpr std::string_view kNoServer = "Connection refused";
+// A `membership: grpc` pool before its first list.
+inline constexpr std::string_view kNoServersYet =
+    "the pool has no servers yet: it waits for a list through gRPC";
 
 // Makes a request of one fragment.
 Fragment* UseSingle(Request* request, const protocol::Command& command);

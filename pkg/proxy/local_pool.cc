@@ -1,13 +1,13 @@
 #include "pkg/proxy/local_pool.h"
 
 #include <algorithm>
-#include <unordered_set>
 #include <utility>
 
 #include "pkg/base/log.h"
 #include "pkg/proxy/client_session.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/server_session.h"
+#include "pkg/ring/server.h"
 
 namespace cashew::proxy {
 namespace {
@@ -50,6 +50,7 @@ LocalServer::~LocalServer() {
   };
   for (auto& group : shared_) std::for_each(group.begin(), group.end(), end);
   std::for_each(exclusive_.begin(), exclusive_.end(), end);
+  std::for_each(leaving_.begin(), leaving_.end(), end);
 }
 
 template <typename Action>
@@ -58,35 +59,48 @@ void LocalServer::ForEachSession(Action action) const {
     for (const auto& session : group) action(*session);
   }
   for (const auto& session : exclusive_) action(*session);
+  for (const auto& session : leaving_) action(*session);
 }
 
 void LocalServer::Update(const pool::Server& server, int connections) {
-  const net::SocketAddress address = AddressOf(server);
-  if (!(address == address_)) {
-    address_ = address;
-    // The old address: what is under way there may finish, nothing new is sent.
-    const auto leave = [this](std::vector<std::unique_ptr<ServerSession>>* sessions) {
-      for (auto& session : *sessions) {
-        if (session->closed()) continue;
-        session->CloseWhenIdle();
-        if (!session->closed()) pool_->AddLeaving(std::move(session));
-      }
-      std::erase(*sessions, nullptr);
-    };
-    for (auto& group : shared_) leave(&group);
-    leave(&exclusive_);
+  if (ip_ != server.ip || port_ != server.port || unix_path_ != server.unix_path) {
+    ip_ = server.ip;
+    port_ = server.port;
+    unix_path_ = server.unix_path;
+    address_ = AddressOf(server);
+    last_error_.clear();
+    LeaveAll();
   }
   connections_ = connections;
-  if (live_ && !server.live) {
+  for (auto& group : shared_) Leave(&group, static_cast<size_t>(connections));
+  if (live_ && server.ejected) {
     ForEachSession([this](ServerSession& session) {
       session.Shutdown(last_error_.empty() ? kNoServer : last_error_);
     });
+  } else if (live_ && !server.live) {
+    LeaveAll();
   }
   if (!live_ && server.live) {
     failures_ = 0;
     backoff_ms_ = 0;
   }
   live_ = server.live;
+}
+
+// What is under way on the group's connections from the `keep`th on may finish, nothing new
+// is sent on them.
+void LocalServer::Leave(std::vector<std::unique_ptr<ServerSession>>* sessions, size_t keep) {
+  for (size_t i = keep; i < sessions->size(); ++i) {
+    std::unique_ptr<ServerSession>& session = (*sessions)[i];
+    session->CloseWhenIdle();
+    leaving_.push_back(std::move(session));
+  }
+  if (sessions->size() > keep) sessions->resize(keep);
+}
+
+void LocalServer::LeaveAll() {
+  for (auto& group : shared_) Leave(&group, 0);
+  Leave(&exclusive_, 0);
 }
 
 void LocalServer::Enqueue(Fragment* fragment, uint32_t client_id, uint8_t group,
@@ -143,7 +157,10 @@ void LocalServer::Return(ServerSession* session) {
 }
 
 void LocalServer::Tick(int64_t now_ns) {
-  if (exclusive_.empty()) return;
+  for (auto& session : leaving_) {
+    if (session->closed()) pool_->worker().loop().Retire(session.release());
+  }
+  std::erase(leaving_, nullptr);
   size_t free = 0;
   for (auto& session : exclusive_) {
     if (!session->free()) continue;
@@ -202,20 +219,12 @@ LocalPool::LocalPool(Worker* worker, const PoolAssignment& assignment)
       codec_(CodecOf(assignment.snapshot->settings())),
       cells_(worker->services().registry->Pool(name_, worker->index())) {
   Adopt(assignment);
-  if (settings().preconnect) {
-    for (LocalServer* server : servers_) server->Preconnect();
-  }
 }
 
 LocalPool::~LocalPool() {
   while (clients_ != nullptr) clients_->Abort();
   servers_.clear();
-  by_name_.clear();
   leaving_.clear();
-  for (auto& session : leaving_sessions_) {
-    session->Shutdown("Server was removed");
-    worker_->loop().Retire(session.release());
-  }
 }
 
 void LocalPool::Adopt(const PoolAssignment& assignment) {
@@ -233,28 +242,29 @@ void LocalPool::Adopt(const PoolAssignment& assignment) {
   limits_.dangerous_commands = settings().dangerous_commands;
   exclusive_limit_ = static_cast<size_t>(assignment.exclusive);
 
-  servers_.clear();
-  std::unordered_set<std::string> listed;
-  for (const pool::Server& server : snapshot_->servers()) {
-    listed.insert(server.name);
-    std::unique_ptr<LocalServer>& local = by_name_[server.name];
-    if (local == nullptr) local = std::make_unique<LocalServer>(this, server);
-    local->Update(server, assignment.connections);
-    servers_.push_back(local.get());
-  }
-  for (auto it = by_name_.begin(); it != by_name_.end();) {
-    if (listed.contains(it->first)) {
-      ++it;
-      continue;
-    }
-    it->second->Retire();
-    leaving_.push_back(std::move(it->second));
-    it = by_name_.erase(it);
-  }
+  AdoptServers(assignment.connections);
 }
 
-void LocalPool::AddLeaving(std::unique_ptr<ServerSession> session) {
-  leaving_sessions_.push_back(std::move(session));
+// Both lists are in index order: one pass finds who stays, who is new and who has left.
+void LocalPool::AdoptServers(int connections) {
+  std::vector<std::unique_ptr<LocalServer>> before = std::move(servers_);
+  servers_.clear();
+  servers_.reserve(snapshot_->servers().size());
+  auto old = before.begin();
+  const auto retire = [this](std::unique_ptr<LocalServer> server) {
+    server->Retire();
+    leaving_.push_back(std::move(server));
+  };
+  for (const pool::Server& server : snapshot_->servers()) {
+    while (old != before.end() && ring::NameLess((*old)->name(), server.name)) {
+      retire(std::move(*old++));
+    }
+    const bool stays = old != before.end() && (*old)->name() == server.name;
+    servers_.push_back(stays ? std::move(*old++) : std::make_unique<LocalServer>(this, server));
+    servers_.back()->Update(server, connections);
+    if (!stays && settings().preconnect) servers_.back()->Preconnect();
+  }
+  while (old != before.end()) retire(std::move(*old++));
 }
 
 void LocalPool::AddClient(int fd) {
@@ -264,6 +274,22 @@ void LocalPool::AddClient(int fd) {
   ClientSession* session = client.release();
   AddToClients(session);
   if (!session->Start()) session->Abort();
+}
+
+void LocalPool::AddCarried(const CarriedClient& client) {
+  auto session =
+      std::make_unique<ClientSession>(this, next_client_id_++, listen_transport_->New(client.fd));
+  ClientSession* added = session.release();
+  AddToClients(added);
+  if (!added->Start() || !added->Resume(client.state, client.unread)) added->Abort();
+}
+
+void LocalPool::HandOver() {
+  for (ClientSession* client = clients_; client != nullptr;) {
+    ClientSession* following = client->next;
+    client->HandOver();
+    client = following;
+  }
 }
 
 void LocalPool::AddToClients(ClientSession* client) {
@@ -300,12 +326,8 @@ void LocalPool::Tick(int64_t now_ns) {
     client->CheckPatience(now_ns);
     client = following;
   }
-  for (LocalServer* server : servers_) server->Tick(now_ns);
+  for (const auto& server : servers_) server->Tick(now_ns);
   std::erase_if(leaving_, [](const auto& server) { return server->idle(); });
-  for (auto& session : leaving_sessions_) {
-    if (session->closed()) worker_->loop().Retire(session.release());
-  }
-  std::erase(leaving_sessions_, nullptr);
 }
 
 void LocalPool::RefuseGroup(uint8_t group) {

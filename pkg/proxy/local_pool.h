@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,7 +47,8 @@ class LocalServer {
   // No new requests will come: its connections close when they owe nothing.
   void Retire();
   bool idle() const;
-  // Closes free exclusive connections that nobody used for a while.
+  // Forgets connections that have drained; closes free exclusive ones that nobody used for a
+  // while.
   void Tick(int64_t now_ns);
 
   // Called by its sessions.
@@ -63,18 +63,25 @@ class LocalServer {
 
  private:
   bool InBackoff() const;
+  void Leave(std::vector<std::unique_ptr<ServerSession>>* sessions, size_t keep);
+  void LeaveAll();
   template <typename Action>
   void ForEachSession(Action action) const;
 
   LocalPool* const pool_;
   const std::string name_;
+  std::string ip_;
+  uint16_t port_ = 0;
+  std::string unix_path_;
   net::SocketAddress address_;  // unknown: the name does not resolve
   bool live_ = true;
   std::shared_ptr<metrics::ServerCells> cells_;
   int connections_ = 1;
   std::array<std::vector<std::unique_ptr<ServerSession>>, protocol::Codec::kGroups> shared_;
   std::vector<std::unique_ptr<ServerSession>> exclusive_;  // lent, being cleaned up, or free
-  int failures_ = 0;                                       // in a row, as seen here
+  // To an address that the server has left, or too many by now: they drain, then close.
+  std::vector<std::unique_ptr<ServerSession>> leaving_;
+  int failures_ = 0;  // in a row, as seen here
   int64_t backoff_ms_ = 0;
   int64_t retry_at_ns_ = 0;
   std::string last_error_;
@@ -89,6 +96,10 @@ class LocalPool {
 
   void Adopt(const PoolAssignment& assignment);
   void AddClient(int fd);
+  // One that another process served until now.
+  void AddCarried(const CarriedClient& client);
+  void HandOver();
+  bool listens_encrypted() const { return listen_transport_->encrypted(); }
   void Drain(bool force);
   void Tick(int64_t now_ns);
 
@@ -111,11 +122,12 @@ class LocalPool {
 
   void AddToClients(ClientSession* client);
   void RemoveFromClients(ClientSession* client);
+  bool has_clients() const { return clients_ != nullptr; }
   ClientSession* LargestClient(int64_t* bytes);
-  // A connection to an address that its server has left; it drains, then closes.
-  void AddLeaving(std::unique_ptr<ServerSession> session);
 
  private:
+  void AdoptServers(int connections);
+
   Worker* const worker_;
   const std::string name_;
   const protocol::Codec& codec_;
@@ -127,10 +139,8 @@ class LocalPool {
   std::shared_ptr<const net::TransportFactory> listen_transport_;
   std::shared_ptr<const net::TransportFactory> server_transport_;
   std::shared_ptr<metrics::PoolCells> cells_;
-  std::map<std::string, std::unique_ptr<LocalServer>> by_name_;
+  std::vector<std::unique_ptr<LocalServer>> servers_;  // by the snapshot's index
   std::vector<std::unique_ptr<LocalServer>> leaving_;  // servers no longer listed, draining
-  std::vector<std::unique_ptr<ServerSession>> leaving_sessions_;
-  std::vector<LocalServer*> servers_;  // by the snapshot's index
   ClientSession* clients_ = nullptr;
   uint32_t next_client_id_ = 0;
 };

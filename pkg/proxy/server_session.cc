@@ -544,7 +544,7 @@ void ServerSession::Fail(End end, FailureKind kind, std::string_view text) {
                       was_up && failed.empty() ? "closed while idle" : text);
     if (counts) out = server_->OnFailure({kind, connect_began_ns_}, std::string(text));
   }
-  if (out) return worker().HoldErrors(pool.name(), std::move(failed), std::string(text));
+  if (out) return worker().HoldErrors(&pool, std::move(failed), std::string(text));
   for (Fragment* fragment : failed) {
     FailPart(pool, fragment, text);
     ReleasePart(pool, fragment);

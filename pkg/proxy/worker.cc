@@ -20,6 +20,8 @@ namespace {
 constexpr int64_t kTickMs = 250;
 // Errors that wait for a new ring go out after this long in any case.
 constexpr int64_t kHoldMs = 50;
+// For replies that are still due when the time to drain a removed pool is over.
+constexpr int64_t kForceMs = 2000;
 // Empty slabs given back per tick. None is kept: mapping one anew four times a second
 // costs nothing that shows, and an idle worker holds no memory.
 constexpr size_t kSlabsPerTick = 16;
@@ -61,6 +63,7 @@ void Worker::Run() {
   loop_.Run();
   ReleaseHeld(nullptr);
   pools_.clear();
+  removed_.clear();
   tick_.Cancel();
   loop_.RunOnce(0);  // deletes the sessions that closed just now
   spare_splits_.clear();
@@ -74,26 +77,63 @@ void Worker::Adopt(const PoolAssignment& assignment) {
   } else {
     pool->Adopt(assignment);
   }
-  ReleaseHeld(&name);
+  ReleaseHeld(pool.get());
 }
 
-void Worker::RemovePool(const std::string& name) {
-  ReleaseHeld(&name);
-  pools_.erase(name);
+void Worker::RemovePool(const std::string& name, int64_t drain_ms) {
+  const auto it = pools_.find(name);
+  if (it == pools_.end()) return;
+  ReleaseHeld(it->second.get());
+  it->second->Drain(/*force=*/false);
+  removed_.push_back({std::move(it->second), loop_.now_ns() + drain_ms * base::kNsPerMs});
+  pools_.erase(it);
 }
 
-void Worker::AddClient(const std::string& pool, int fd) {
+void Worker::TickRemoved(int64_t now_ns) {
+  for (Removed& removed : removed_) {
+    removed.pool->Tick(now_ns);
+    if (now_ns < removed.until_ns) continue;
+    if (!removed.forced) removed.pool->Drain(/*force=*/true);
+    removed.forced = true;
+  }
+  std::erase_if(removed_, [&](const Removed& removed) {
+    const bool done =
+        !removed.pool->has_clients() || now_ns >= removed.until_ns + kForceMs * base::kNsPerMs;
+    if (done) ReleaseHeld(removed.pool.get());
+    return done;
+  });
+}
+
+bool Worker::AddClient(const std::string& pool, int fd) {
   const auto it = pools_.find(pool);
   if (it == pools_.end()) {
     close(fd);
-    return;
+    return false;
   }
   it->second->AddClient(fd);
+  if (leaving_) it->second->HandOver();
   if (draining_) it->second->Drain(/*force=*/false);
+  return true;
+}
+
+bool Worker::AddCarried(const CarriedClient& client) {
+  const auto it = pools_.find(client.pool);
+  if (it == pools_.end()) {
+    close(client.fd);
+    return false;
+  }
+  it->second->AddCarried(client);
+  return true;
+}
+
+void Worker::HandOver() {
+  leaving_ = true;
+  for (auto& [name, pool] : pools_) pool->HandOver();
 }
 
 void Worker::Drain(bool force) {
   for (auto& [name, pool] : pools_) pool->Drain(force);
+  for (Removed& removed : removed_) removed.pool->Drain(force);
   draining_.store(true, std::memory_order_release);
 }
 
@@ -129,8 +169,7 @@ void Worker::RecycleSplit(std::unique_ptr<Split> split) {
   spare_splits_.push_back(std::move(split));
 }
 
-void Worker::HoldErrors(const std::string& pool, std::vector<Fragment*> fragments,
-                        std::string text) {
+void Worker::HoldErrors(LocalPool* pool, std::vector<Fragment*> fragments, std::string text) {
   if (fragments.empty()) return;
   held_.push_back(
       {pool, std::move(fragments), std::move(text), loop_.now_ns() + kHoldMs * base::kNsPerMs});
@@ -139,17 +178,16 @@ void Worker::HoldErrors(const std::string& pool, std::vector<Fragment*> fragment
 }
 
 // Those of one pool; of all pools, when it is null.
-void Worker::ReleaseHeld(const std::string* pool) {
+void Worker::ReleaseHeld(const LocalPool* pool) {
   std::vector<Held> release;
   for (Held& held : held_) {
-    if (pool == nullptr || held.pool == *pool) release.push_back(std::move(held));
+    if (pool == nullptr || held.pool == pool) release.push_back(std::move(held));
   }
   std::erase_if(held_, [](const Held& held) { return held.fragments.empty(); });
   for (Held& held : release) {
-    LocalPool& local = *pools_.at(held.pool);
     for (Fragment* fragment : held.fragments) {
-      FailPart(local, fragment, held.text);
-      ReleasePart(local, fragment);
+      FailPart(*held.pool, fragment, held.text);
+      ReleasePart(*held.pool, fragment);
     }
   }
 }
@@ -184,6 +222,7 @@ void Worker::TrimHeap() {
 void Worker::Tick() {
   const int64_t now = loop_.now_ns();
   for (auto& [name, pool] : pools_) pool->Tick(now);
+  TickRemoved(now);
   const bool overdue = std::any_of(held_.begin(), held_.end(),
                                    [now](const Held& held) { return held.until_ns <= now; });
   if (overdue) ReleaseHeld(nullptr);

@@ -23,6 +23,15 @@ namespace cashew::proxy {
 
 class LocalPool;
 
+// A client's connection between two processes: at a request boundary, with what it had sent
+// of the next request.
+struct CarriedClient {
+  std::string pool;
+  int fd = -1;
+  std::string state;   // protocol::RequestParser::SaveState
+  std::string unread;  // read from the socket and not parsed
+};
+
 // What all workers are given. Outlives them.
 struct Services {
   const base::Clock* clock = &base::RealClock();
@@ -31,6 +40,8 @@ struct Services {
   MemoryBudget* budget = nullptr;
   // What a client is told of a pool that asks for statistics. Any thread.
   std::function<protocol::Stats(const std::string& pool)> stats;
+  // Takes a client that HandOver() has set free. Any thread.
+  std::function<void(CarriedClient client)> carry;
 };
 
 // How many clients each worker serves of a pool; the acceptor chooses by it. Shared
@@ -72,9 +83,16 @@ class Worker {
 
   // Installs a pool, or its next snapshot. Requests in flight finish where they are.
   void Adopt(const PoolAssignment& assignment);
-  void RemovePool(const std::string& name);
-  // Takes an accepted socket.
-  void AddClient(const std::string& pool, int fd);
+  // Closes the pool's clients at their next request boundary, at the latest after
+  // `drain_ms`; a pool of the same name may be installed meanwhile.
+  void RemovePool(const std::string& name, int64_t drain_ms);
+  // Takes an accepted socket. False, and the socket is closed: the pool has gone.
+  bool AddClient(const std::string& pool, int fd);
+  // The same with one that another process served until now.
+  bool AddCarried(const CarriedClient& client);
+  // Gives every client to Services::carry when it comes to a request boundary. Those that
+  // cannot be carried stay.
+  void HandOver();
   // Closes clients that are at a request boundary: those that are idle now, at once.
   // With `force` no further request is read, so that all of them come to one.
   void Drain(bool force);
@@ -106,11 +124,16 @@ class Worker {
 
   // A failure whose verdict is that the server is out: its clients hear of it when
   // the new ring is here, so that their next request goes elsewhere.
-  void HoldErrors(const std::string& pool, std::vector<Fragment*> fragments, std::string text);
+  void HoldErrors(LocalPool* pool, std::vector<Fragment*> fragments, std::string text);
 
  private:
+  struct Removed {
+    std::unique_ptr<LocalPool> pool;
+    int64_t until_ns;  // for clients that come to no boundary
+    bool forced = false;
+  };
   struct Held {
-    std::string pool;
+    LocalPool* pool;
     std::vector<Fragment*> fragments;
     std::string text;
     int64_t until_ns;
@@ -120,7 +143,8 @@ class Worker {
   void EndOfRound();
   void Tick();
   void TrimHeap();
-  void ReleaseHeld(const std::string* pool);
+  void ReleaseHeld(const LocalPool* pool);
+  void TickRemoved(int64_t now_ns);
   void EvictLargestClient();
 
   const int index_;
@@ -135,11 +159,13 @@ class Worker {
   std::shared_ptr<metrics::ProcessCells> cells_;
   std::minstd_rand random_;
   std::map<std::string, std::unique_ptr<LocalPool>> pools_;
+  std::vector<Removed> removed_;
   std::vector<Held> held_;
   net::Timer tick_;
   bool scarce_ = false;
   int64_t crowd_ = 0;  // the most clients since the heap was trimmed
   std::atomic<bool> draining_{false};
+  bool leaving_ = false;
   std::atomic<int64_t> open_clients_{0};
   std::thread thread_;
 };

@@ -485,6 +485,8 @@ def _refused(port):
     try:
         socket.create_connection((HOST, port), 1).close()
         return False
+    except ConnectionResetError:  # the socket was closed between SYN and ACK
+        return False
     except ConnectionRefusedError:
         return True
 

@@ -39,7 +39,7 @@ MAY_USE = {
                 "pkg/dns", "pkg/state"],
     "cmd/cashew": ["pkg/base", "pkg/app", "pkg/config", "pkg/metrics"],
     "cmd/cashewctl": ["pkg/base", "pkg/config", "pkg/pool", "pkg/ring", "pkg/hash", "proto"],
-    "cmd/cashew-sidecar": ["pkg/base", "pkg/k8s", "proto"],
+    "cmd/cashew-sidecar": ["pkg/base", "pkg/k8s", "pkg/admin", "proto"],
 }
 
 # What a test, benchmark or fuzz target beside the code may include on top of that.
@@ -49,13 +49,13 @@ TEST_FILE = re.compile(r"_(test|bench|fuzz)\.cc$")
 # Headers of a library -> the only folders that may see them. A library that several
 # modules share freely (fmt, absl, nlohmann) has no row.
 ONLY_IN = {
-    "yaml-cpp/": ["pkg/config"],
-    "prometheus/": ["pkg/metrics"],
+    "yaml-cpp/": ["pkg/config", "pkg/k8s"],
+    "prometheus/": ["pkg/metrics", "pkg/k8s"],
     "microhttpd.h": ["pkg/admin"],
     "grpc/": ["pkg/rpc", "pkg/k8s", "cmd/cashewctl"],
     "grpcpp/": ["pkg/rpc", "pkg/k8s", "cmd/cashewctl"],
     "google/protobuf/": ["pkg/rpc", "pkg/k8s", "cmd/cashewctl"],
-    "openssl/": ["pkg/net/tls", "pkg/hash", "pkg/state"],
+    "openssl/": ["pkg/net/tls", "pkg/hash", "pkg/state", "pkg/rpc"],
     "ares.h": ["pkg/dns", "pkg/k8s"],
     "curl/": ["pkg/k8s"],
 }

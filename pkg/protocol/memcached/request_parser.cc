@@ -183,6 +183,12 @@ ParseResult MemcachedRequestParser::Parse(std::string_view in, Command* out) {
   return ParseLine(in, static_cast<size_t>(static_cast<const char*>(lf) - in.data()), out);
 }
 
+// The protocol has no state between two requests.
+std::optional<std::string> MemcachedRequestParser::SaveState() const {
+  if (skip_ > 0) return std::nullopt;
+  return std::string();
+}
+
 Quiet MemcachedRequestParser::SkipMessage() {
   skip_ = message_;
   scanned_ = message_ = line_ = 0;

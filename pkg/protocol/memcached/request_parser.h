@@ -24,6 +24,8 @@ class MemcachedRequestParser final : public RequestParser {
   explicit MemcachedRequestParser(const Codec::Limits& limits) : limits_(limits) {}
   ParseResult Parse(std::string_view in, Command* out) override;
   Quiet SkipMessage() override;
+  std::optional<std::string> SaveState() const override;
+  bool RestoreState(std::string_view state) override { return state.empty(); }
 
  private:
   struct Line;

@@ -73,6 +73,29 @@ size_t RedisRequestParser::held_bytes() const {
   return transaction_->bytes.size() + transaction_->keys.size() * sizeof(Word);
 }
 
+// "1 <logged in> <RESP3> <failed logins> <name>"
+std::optional<std::string> RedisRequestParser::SaveState() const {
+  if (skipping_ || transaction_ != nullptr || state_.watching) return std::nullopt;
+  return fmt::format("1 {:d} {:d} {} {}", state_.logged_in, state_.resp3, state_.failed_logins,
+                     state_.name);
+}
+
+bool RedisRequestParser::RestoreState(std::string_view state) {
+  int logged_in = 0;
+  int resp3 = 0;
+  unsigned failed = 0;
+  int at = 0;
+  const std::string text(state);
+  if (sscanf(text.c_str(), "1 %d %d %u %n", &logged_in, &resp3, &failed, &at) != 3 || at == 0) {
+    return false;
+  }
+  state_.logged_in = logged_in != 0;
+  state_.resp3 = resp3 != 0;
+  state_.failed_logins = failed;
+  state_.name = text.substr(static_cast<size_t>(at));
+  return true;
+}
+
 std::string RedisRequestParser::RefuseGroup() {
   state_.resp3 = false;
   return "-NOPROTO the servers of this pool do not speak RESP3\r\n";

@@ -61,6 +61,8 @@ class RedisRequestParser final : public RequestParser {
   size_t held_bytes() const override;
   bool trusted() const override;
   std::string RefuseGroup() override;
+  std::optional<std::string> SaveState() const override;
+  bool RestoreState(std::string_view state) override;
 
   // True when the proxy has an answer of its own to that row of the command table.
   static bool IsLocal(std::string_view name);
