@@ -46,6 +46,13 @@ std::string IdentityOf(const std::string& path) {
                      status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
 }
 
+void RemoveFrom(const std::vector<proxy::Home>& homes, const std::string& pool, int64_t drain_ms) {
+  for (const proxy::Home& home : homes) {
+    home.worker->Post(
+        [home, pool, drain_ms] { home.worker->RemovePool(pool, home.clients, drain_ms); });
+  }
+}
+
 }  // namespace
 
 PoolControl::Services Control::PoolServices() {
@@ -203,7 +210,7 @@ void Control::Change(Prepared prepared) {
     return OpenDoor(prepared);
   }
   std::vector<HomeWorker> homes = pool.homes();
-  std::vector<proxy::Worker*> left;
+  std::vector<proxy::Home> left;
   if (pool.config().server_connections != prepared.config.server_connections) {
     ReleaseHomes(pool.homes());
     homes = ChooseHomes(prepared.config.server_connections);
@@ -212,7 +219,7 @@ void Control::Change(Prepared prepared) {
         return home.door.worker == old.door.worker;
       });
       if (same == homes.end()) {
-        left.push_back(old.door.worker);
+        left.push_back(old.door);
       } else {
         same->door.clients = old.door.clients;
       }
@@ -228,16 +235,14 @@ void Control::Change(Prepared prepared) {
     if (absl::Status status = acceptor->AddDoor(std::move(door)); !status.ok()) {
       CASHEW_LOG_ERROR("cannot accept pool={} error=\"{}\"", name, std::string(status.message()));
     }
-    for (proxy::Worker* worker : left) {
-      worker->Post([worker, name, drain_ms] { worker->RemovePool(name, drain_ms); });
-    }
+    RemoveFrom(left, name, drain_ms);
   });
 }
 
 void Control::Remove(const std::string& name) {
   const auto it = pools_.find(name);
-  std::vector<proxy::Worker*> workers;
-  for (const HomeWorker& home : it->second.control->homes()) workers.push_back(home.door.worker);
+  std::vector<proxy::Home> homes;
+  for (const HomeWorker& home : it->second.control->homes()) homes.push_back(home.door);
   ReleaseHomes(it->second.control->homes());
   const std::shared_ptr<Listener> listener = it->second.listener;
   pools_.erase(it);
@@ -247,11 +252,9 @@ void Control::Remove(const std::string& name) {
   if (!shared) listener->RemovePath();
   const int64_t drain_ms = config_.global.drain_timeout_ms;
   // The workers follow when the last accepted client is in their mailboxes.
-  parts_.acceptor->Post([acceptor = parts_.acceptor, name, workers, drain_ms] {
+  parts_.acceptor->Post([acceptor = parts_.acceptor, name, homes, drain_ms] {
     acceptor->RemoveDoor(name);
-    for (proxy::Worker* worker : workers) {
-      worker->Post([worker, name, drain_ms] { worker->RemovePool(name, drain_ms); });
-    }
+    RemoveFrom(homes, name, drain_ms);
   });
   parts_.registry->RemovePool(name);
   board_.RemovePool(name);

@@ -42,7 +42,11 @@ class Acceptor::Listener final : public net::IoHandler {
         door_(std::move(door)),
         cells_(acceptor->services_.registry->Pool(door_.pool, acceptor->writer_)),
         rest_(&acceptor->loop_, [this] { acceptor_->loop_.Resume(door_.fd, this); }) {}
-  ~Listener() override { close(door_.fd); }
+  // Others hold duplicates of the socket, so closing alone would not take it out of epoll.
+  ~Listener() override {
+    acceptor_->loop_.Forget(door_.fd);
+    close(door_.fd);
+  }
 
   absl::Status Start() { return acceptor_->loop_.AddLevel(door_.fd, this); }
   const Door& door() const { return door_; }

@@ -122,6 +122,9 @@ class LocalPool {
 
   void AddToClients(ClientSession* client);
   void RemoveFromClients(ClientSession* client);
+  bool CountsIn(const std::shared_ptr<ClientCount>& clients) const {
+    return client_count_ == clients;
+  }
   bool has_clients() const { return clients_ != nullptr; }
   ClientSession* LargestClient(int64_t* bytes);
 

@@ -22,6 +22,7 @@ constexpr int64_t kTickMs = 250;
 constexpr int64_t kHoldMs = 50;
 // For replies that are still due when the time to drain a removed pool is over.
 constexpr int64_t kForceMs = 2000;
+constexpr int64_t kReplacedDrainMs = 30'000;
 // Empty slabs given back per tick. None is kept: mapping one anew four times a second
 // costs nothing that shows, and an idle worker holds no memory.
 constexpr size_t kSlabsPerTick = 16;
@@ -71,6 +72,11 @@ void Worker::Run() {
 
 void Worker::Adopt(const PoolAssignment& assignment) {
   const std::string& name = assignment.snapshot->settings().name;
+  const auto installed = pools_.find(name);
+  if (installed != pools_.end() && !installed->second->CountsIn(assignment.clients)) {
+    // Removed and installed again: the first message is still on its way.
+    RemovePool(name, nullptr, kReplacedDrainMs);
+  }
   std::unique_ptr<LocalPool>& pool = pools_[name];
   if (pool == nullptr) {
     pool = std::make_unique<LocalPool>(this, assignment);
@@ -80,9 +86,10 @@ void Worker::Adopt(const PoolAssignment& assignment) {
   ReleaseHeld(pool.get());
 }
 
-void Worker::RemovePool(const std::string& name, int64_t drain_ms) {
+void Worker::RemovePool(const std::string& name, const std::shared_ptr<ClientCount>& clients,
+                        int64_t drain_ms) {
   const auto it = pools_.find(name);
-  if (it == pools_.end()) return;
+  if (it == pools_.end() || (clients != nullptr && !it->second->CountsIn(clients))) return;
   ReleaseHeld(it->second.get());
   it->second->Drain(/*force=*/false);
   removed_.push_back({std::move(it->second), loop_.now_ns() + drain_ms * base::kNsPerMs});

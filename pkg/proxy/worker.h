@@ -84,8 +84,10 @@ class Worker {
   // Installs a pool, or its next snapshot. Requests in flight finish where they are.
   void Adopt(const PoolAssignment& assignment);
   // Closes the pool's clients at their next request boundary, at the latest after
-  // `drain_ms`; a pool of the same name may be installed meanwhile.
-  void RemovePool(const std::string& name, int64_t drain_ms);
+  // `drain_ms`; a pool of the same name may be installed meanwhile. `clients` is what it was
+  // installed with: without that pool, nothing happens.
+  void RemovePool(const std::string& name, const std::shared_ptr<ClientCount>& clients,
+                  int64_t drain_ms);
   // Takes an accepted socket. False, and the socket is closed: the pool has gone.
   bool AddClient(const std::string& pool, int fd);
   // The same with one that another process served until now.

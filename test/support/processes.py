@@ -300,13 +300,19 @@ class Proxy:
             sections["global"] = {
                 "admin": "%s:%d" % (HOST, self.admin_port),
                 "grpc": "off",
-                **settings,
+                # {dir} stands for the proxy's own directory.
+                **{
+                    key: value.replace("{dir}", self.dir) if isinstance(value, str) else value
+                    for key, value in settings.items()
+                },
             }
         for name, keys in pools.items():
             keys = dict(keys)
             listen = keys.pop("listen", None) or "%s:%d" % (HOST, free_port())
-            servers = [_server_line(s, i) for i, s in enumerate(keys.pop("servers"))]
-            sections[name] = {"listen": listen, **keys, "servers": servers}
+            servers = [_server_line(s, i) for i, s in enumerate(keys.pop("servers", []))]
+            sections[name] = {"listen": listen, **keys}
+            if servers or keys.get("membership") != "grpc":
+                sections[name]["servers"] = servers
             self.ports[name] = listen.split(" ")[0] if listen[0] == "/" else _port_of(listen)
         return sections
 

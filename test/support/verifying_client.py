@@ -41,13 +41,14 @@ class VerifyingClient(threading.Thread):
       mismatches  a reply that belongs to another key or was never written, or that is
                   no reply to this kind of request: another client's data
       stale       an older value of the right key (a server that came back may have one)
+      lost        a key that was stored and is a miss now (its owner has changed)
     Times are time.monotonic().
     """
 
     def __init__(self, address, *, rate=1000, connections=10, keys=1000, set_ratio=0.1, tag="v"):
         super().__init__(daemon=True, name="VerifyingClient")
         self.address, self.rate, self.set_ratio = address, rate, set_ratio
-        self.errors, self.mismatches, self.stale = [], [], []
+        self.errors, self.mismatches, self.stale, self.lost = [], [], [], []
         self.sent = self.answered = self.hits = self.misses = 0
         self.closed = 0  # connections that the proxy closed
         self._count = max(connections, 1)
@@ -229,6 +230,8 @@ class VerifyingClient(threading.Thread):
                 self.mismatches.append("no END after %r" % line)
         elif request.op == _GET and line == b"END":
             self.misses += 1
+            if request.acked > 0:
+                self.lost.append(request.key)
         elif request.op == _SET and line == b"STORED":
             i = self._index[request.key]
             self._acked[i] = max(self._acked[i], request.version)
