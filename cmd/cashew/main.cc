@@ -3,12 +3,17 @@
 #include <filesystem>
 #include <string>
 #include <unistd.h>
+#include <vector>
 
 #include "fmt/format.h"
 
 #include "cmd/cashew/daemon.h"
 #include "cmd/cashew/flags.h"
 #include "pkg/app/app.h"
+#include "pkg/app/handover.h"
+#include "pkg/app/signals.h"
+#include "pkg/app/systemd.h"
+#include "pkg/app/upgrade.h"
 #include "pkg/base/build_info.h"
 #include "pkg/base/log.h"
 #include "pkg/config/config.h"
@@ -69,7 +74,7 @@ void ExplainMissingFile(const std::string& program, const Flags& flags) {
       program, (std::filesystem::current_path(ignored) / flags.conf_file).string()));
 }
 
-int Serve(const std::string& program, const Flags& flags) {
+int Serve(const std::string& program, const Flags& flags, std::vector<std::string> arguments) {
   const auto fail = [&](const absl::Status& status) {
     const std::string why = fmt::format("{}: {}", program, std::string(status.message()));
     CASHEW_LOG_ERROR("{}", why);
@@ -91,12 +96,25 @@ int Serve(const std::string& program, const Flags& flags) {
     ExplainMissingFile(program, flags);
     return 1;
   }
-  if (flags.daemonize) {
+  app::App::Options options;
+  options.predecessor = app::TakePredecessor();
+  if (options.predecessor != nullptr) {
+    auto inheritance = app::ReceiveInheritance(options.predecessor.get());
+    if (!inheritance.ok()) return fail(inheritance.status());
+    options.inheritance = std::move(*inheritance);
+  }
+  options.inheritance.activated = app::TakeActivationSockets();
+  // A successor is the daemon's child already.
+  if (flags.daemonize && options.predecessor == nullptr) {
     if (auto status = Daemonize(); !status.ok()) return fail(status);
   }
   PidFile pid_file;
-  if (!flags.pid_file.empty()) {
-    if (auto status = pid_file.Write(flags.pid_file); !status.ok()) return fail(status);
+  const auto write_pid = [&] {
+    return flags.pid_file.empty() ? absl::OkStatus() : pid_file.Write(flags.pid_file);
+  };
+  // A successor's is written when it serves: until then the file is its predecessor's.
+  if (options.predecessor == nullptr) {
+    if (auto status = write_pid(); !status.ok()) return fail(status);
   }
   InstallCrashHandler(program.c_str(), flags.output);
   app::BlockHandledSignals();
@@ -105,12 +123,23 @@ int Serve(const std::string& program, const Flags& flags) {
                     flags.conf_file);
   for (const auto& warning : result.warnings) CASHEW_LOG_WARN("{}", warning.ToString());
 
-  auto app = app::App::Start({std::move(result.config),
-                              std::filesystem::absolute(flags.conf_file).string(), flags.stats_addr,
-                              flags.stats_port});
+  options.config = std::move(result.config);
+  options.config_file = std::filesystem::absolute(flags.conf_file).string();
+  options.program = app::ProgramPath(arguments[0]);
+  options.arguments = std::move(arguments);
+  options.stats_addr = flags.stats_addr;
+  options.stats_port = flags.stats_port;
+  const bool succeeds = options.predecessor != nullptr;
+  auto app = app::App::Start(std::move(options));
   if (!app.ok()) return fail(app.status());
   CASHEW_LOG_NOTICE("{}-{} ready", program, base::kVersion);
+  if (succeeds) {
+    if (auto status = write_pid(); !status.ok()) {
+      CASHEW_LOG_ERROR("{}", std::string(status.message()));
+    }
+  }
   ReportStarted();
+  app::NotifyServiceManager(fmt::format("READY=1\nMAINPID={}", getpid()));
   (*app)->Run();
   CASHEW_LOG_NOTICE("{}-{} done", program, base::kVersion);
   base::FlushLog();
@@ -130,7 +159,8 @@ int Main(int argc, char** argv) {
     if (flags.describe_stats) Print(metrics::DescribeStats());
     return 0;
   }
-  return flags.test_conf ? TestConfiguration(parsed.program, flags) : Serve(parsed.program, flags);
+  return flags.test_conf ? TestConfiguration(parsed.program, flags)
+                         : Serve(parsed.program, flags, {argv, argv + argc});
 }
 
 }  // namespace

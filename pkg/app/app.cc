@@ -29,6 +29,13 @@ std::string HostName() {
   return name;
 }
 
+// For calls under way when the ports are given up.
+constexpr int kRpcShutdownMs = 1000;
+
+std::string GrpcAddress(const config::Global& global) {
+  return global.grpc_configured ? global.grpc : DefaultGrpcAddress();
+}
+
 }  // namespace
 
 int WorkerCount(const config::Global& global) {
@@ -61,8 +68,11 @@ absl::Status App::Init() {
     return PoolStats(registry_.Collect(), pool, uptime_s);
   };
 
+  services_.carry = [this](proxy::CarriedClient client) { control_->Carry(std::move(client)); };
+
+  const std::string stats_at = fmt::format("{}:{}", options_.stats_addr, options_.stats_port);
   auto stats = admin::StatsServer::Listen(
-      {.address = fmt::format("{}:{}", options_.stats_addr, options_.stats_port)},
+      {.address = stats_at, .adopted_fd = options_.inheritance.Take("stats " + stats_at)},
       [this] { return StatsJson(); });
   if (!stats.ok()) return stats.status();
   stats_ = std::move(*stats);
@@ -83,6 +93,11 @@ absl::Status App::Init() {
   parts.board = &board_;
   parts.store = store_.get();
   parts.config_file = options_.config_file;
+  parts.inheritance = &options_.inheritance;
+  parts.program = options_.program;
+  parts.arguments = options_.arguments;
+  parts.add_listeners = [this](std::vector<Frame>* frames) { AddListeners(frames); };
+  parts.leave_ports = [this] { LeavePorts(); };
   parts.fill_status = [this](rpc::ProxyStatus* status) { FillStatus(status); };
   parts.stats_json = [this] { return StatsJson(); };
   control_ = std::make_unique<Control>(std::move(parts));
@@ -94,7 +109,49 @@ absl::Status App::Init() {
   for (auto& worker : workers_) worker->Start();
   acceptor_->Start();
   if (auto status = control_->AddPools(options_.config); !status.ok()) return status;
+  for (const auto& unused : options_.inheritance.listeners) close(unused.fd);
+  options_.inheritance = {};
+  if (options_.predecessor != nullptr) Succeed();
   return absl::OkStatus();
+}
+
+void App::AddListeners(std::vector<Frame>* frames) const {
+  const auto add = [frames](const std::string& name, int fd) {
+    frames->push_back({"listener", name, "", "", fd});
+  };
+  add(fmt::format("stats {}:{}", options_.stats_addr, options_.stats_port), stats_->listen_fd());
+  if (http_ != nullptr) add("http " + options_.config.global.admin, http_->listen_fd());
+  if (rpc_ != nullptr) add("grpc " + GrpcAddress(options_.config.global), rpc_->listen_fd());
+}
+
+void App::LeavePorts() {
+  stats_.reset();
+  http_.reset();
+  if (rpc_ == nullptr) return;
+  control_->set_on_change(nullptr);
+  rpc_->LeaveSocketToSuccessor();
+  rpc_->Shutdown(kRpcShutdownMs);  // updaters and watchers come back to the successor
+  rpc_.reset();
+}
+
+void App::Succeed() {
+  const absl::Status status =
+      options_.predecessor->Send({"ready", "", std::string(base::kVersion), "", -1});
+  if (!status.ok()) CASHEW_LOG_WARN("the process before is gone, its clients are lost");
+  successor_ = std::thread([channel = options_.predecessor, acceptor = acceptor_.get()] {
+    int64_t clients = 0;
+    for (;;) {
+      absl::StatusOr<Frame> frame = channel->Receive(-1);
+      if (!frame.ok() || frame->kind == "end") break;
+      if (frame->kind != "client" || frame->fd < 0) continue;
+      ++clients;
+      proxy::CarriedClient client{frame->name, frame->fd, std::move(frame->text),
+                                  std::move(frame->bytes)};
+      acceptor->Post(
+          [acceptor, client = std::move(client)]() mutable { acceptor->Place(std::move(client)); });
+    }
+    CASHEW_LOG_NOTICE("clients taken over from the process before clients={}", clients);
+  });
 }
 
 // A default address that cannot be had is worth a warning; a configured one must
@@ -108,8 +165,9 @@ absl::Status App::StartAdmin() {
   sources.config_text = [this] { return DescribeConfig(control_->Configuration()); };
   sources.not_ready_reasons = [this] { return control_->NotReadyReasons(); };
   sources.version = base::kVersion;
-  auto server =
-      admin::HttpServer::Start({.address = global.admin}, admin::AdminRoutes(std::move(sources)));
+  auto server = admin::HttpServer::Start(
+      {.address = global.admin, .adopted_fd = options_.inheritance.Take("http " + global.admin)},
+      admin::AdminRoutes(std::move(sources)));
   if (server.ok()) {
     http_ = std::move(*server);
     CASHEW_LOG_NOTICE("serving http address={}", global.admin);
@@ -146,7 +204,8 @@ absl::Status App::StartRpc() {
   const config::Global& global = options_.config.global;
   if (global.grpc == "off") return absl::OkStatus();
   rpc::Server::Options options;
-  options.address = global.grpc_configured ? global.grpc : DefaultGrpcAddress();
+  options.address = GrpcAddress(global);
+  options.adopted_fd = options_.inheritance.Take("grpc " + options.address);
   if (global.grpc_tls) {
     options.tls =
         rpc::TlsOptions{global.grpc_tls->cert, global.grpc_tls->key, global.grpc_tls->client_ca,
@@ -189,6 +248,8 @@ void App::Run() {
 
 // Whoever calls into others stops first.
 void App::StopAll() {
+  if (options_.predecessor != nullptr) options_.predecessor->Shutdown();
+  if (successor_.joinable()) successor_.join();
   http_.reset();
   rpc_.reset();
   stats_.reset();

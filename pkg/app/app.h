@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -33,6 +34,11 @@ class App {
   struct Options {
     config::Config config;
     std::string config_file;  // absolute: what a reload reads
+    std::string program;      // absolute: what an upgrade starts
+    std::vector<std::string> arguments;
+    // The process that this one follows, if any: its end of the conversation, and what it left.
+    std::shared_ptr<HandoverChannel> predecessor;
+    Inheritance inheritance;
     std::string stats_addr = "0.0.0.0";
     int stats_port = 22222;
   };
@@ -53,12 +59,17 @@ class App {
   absl::Status StartAdmin();
   absl::Status StartRpc();
   void UpdateServing();
+  // Sockets that are not the pools', by the names in Inheritance.
+  void AddListeners(std::vector<Frame>* frames) const;
+  void LeavePorts();
+  // Says that this process serves, and takes the predecessor's clients.
+  void Succeed();
   void FillStatus(rpc::ProxyStatus* status) const;
   std::string StatsJson() const;
   std::string Prometheus() const;
   void StopAll();
 
-  const Options options_;
+  Options options_;
   const int worker_count_;
   const int64_t started_us_;
   metrics::Registry registry_;
@@ -73,6 +84,7 @@ class App {
   std::unique_ptr<proxy::Acceptor> acceptor_;
   std::unique_ptr<admin::StatsServer> stats_;
   std::unique_ptr<admin::HttpServer> http_;
+  std::thread successor_;  // receives the predecessor's clients
 };
 
 // Workers that a configuration asks for (auto: the CPUs this process may use).

@@ -1,5 +1,6 @@
 #include "pkg/app/control.h"
 
+#include <unistd.h>
 #include <utility>
 
 #include "fmt/format.h"
@@ -35,6 +36,11 @@ Control::Control(Parts parts)
 }
 
 Control::~Control() {
+  {
+    base::MutexLock lock(&mu_);
+    carrier_ = nullptr;
+  }
+  upgrade_.reset();
   board_.SetListener({});
   pools_.clear();  // they tell the resolver what they no longer need
   resolver_.reset();
@@ -245,7 +251,27 @@ void Control::Reload(rpc::Done<rpc::Reloaded> done) {
 }
 
 void Control::Upgrade(rpc::Done<rpc::Upgraded> done) {
-  done(absl::UnimplementedError("this build cannot hand itself over"));
+  loop_.Post([this, done = std::move(done)] {
+    if (upgrade_ != nullptr || drain_began_ns_ != 0) {
+      const char* why = succeeded_ ? "another process has taken over already"
+                        : upgrade_ ? "an upgrade is under way"
+                                   : "this process is ending";
+      return done(absl::FailedPreconditionError(why));
+    }
+    upgrade_ = std::make_unique<app::Upgrade>(
+        PlanUpgrade(), [this, done](const absl::StatusOr<rpc::Upgraded>& successor) {
+          loop_.Post([this, done, successor] { OnSuccessor(successor, done); });
+        });
+  });
+}
+
+void Control::Carry(proxy::CarriedClient client) {
+  base::MutexLock lock(&mu_);
+  if (carrier_ != nullptr) {
+    carrier_->Send(std::move(client));
+  } else {
+    close(client.fd);
+  }
 }
 
 void Control::Stop() {

@@ -11,10 +11,12 @@
 
 #include "absl/status/status.h"
 
+#include "pkg/app/handover.h"
 #include "pkg/app/listener.h"
 #include "pkg/app/pool_control.h"
 #include "pkg/app/signals.h"
 #include "pkg/app/streams.h"
+#include "pkg/app/upgrade.h"
 #include "pkg/app/watchers.h"
 #include "pkg/base/mutex.h"
 #include "pkg/config/config.h"
@@ -38,8 +40,15 @@ class Control final : public rpc::Backend {
     proxy::Acceptor* acceptor = nullptr;
     metrics::Registry* registry = nullptr;
     health::Board* board = nullptr;
-    state::Store* store = nullptr;  // null: nothing is kept
-    std::string config_file;        // what a reload reads
+    state::Store* store = nullptr;       // null: nothing is kept
+    std::string config_file;             // what a reload reads
+    Inheritance* inheritance = nullptr;  // what another process left; outlives AddPools()
+    std::string program;                 // what an upgrade starts, absolute
+    std::vector<std::string> arguments;
+    // Adds the sockets that are not the pools' to what a successor is given.
+    std::function<void(std::vector<Frame>*)> add_listeners;
+    // The successor serves: gives up the ports that are not the pools'.
+    std::function<void()> leave_ports;
     std::function<void(rpc::ProxyStatus*)> fill_status;
     std::function<std::string()> stats_json;
   };
@@ -59,6 +68,8 @@ class Control final : public rpc::Backend {
   std::vector<std::string> NotReadyReasons() const;
   // The configuration in use. Any thread.
   config::Config Configuration() const;
+  // A client that HandOver() of a worker has set free: to the successor. Any thread.
+  void Carry(proxy::CarriedClient client);
   // Called on the control thread when readiness, pools or their lists have changed.
   void set_on_change(std::function<void()> on_change) { on_change_ = std::move(on_change); }
 
@@ -107,6 +118,8 @@ class Control final : public rpc::Backend {
   void ReleaseHomes(const std::vector<HomeWorker>& homes);
   absl::StatusOr<Prepared> Prepare(const config::Pool& config);
   absl::Status Listen(Prepared* prepared);
+  absl::StatusOr<std::shared_ptr<Listener>> InheritedOr(const config::Pool& config);
+  void InheritVerdicts();
   void Create(const Prepared& prepared);
   void OpenDoor(const Prepared& prepared);
   void Change(Prepared prepared);
@@ -129,6 +142,12 @@ class Control final : public rpc::Backend {
   void WatchHost(const std::string& host, bool wanted);
   void WaitForNames();
   void OnAnswer(const std::string& host, const dns::Answer& answer);
+
+  // Upgrade
+  app::Upgrade::Plan PlanUpgrade() const;
+  void OnSuccessor(const absl::StatusOr<rpc::Upgraded>& successor,
+                   const rpc::Done<rpc::Upgraded>& done);
+  void BeginLeaving();
 
   // Life
   void OnSignal(int signal);
@@ -153,6 +172,8 @@ class Control final : public rpc::Backend {
   int64_t drain_began_ns_ = 0;
   bool accepting_ = true;
   bool forced_ = false;  // clients are read no more
+  std::unique_ptr<app::Upgrade> upgrade_;
+  bool succeeded_ = false;  // another process serves now
 
   std::map<std::string, std::string> addresses_;  // host name → numeric address
   std::map<std::string, int> host_uses_;
@@ -163,6 +184,7 @@ class Control final : public rpc::Backend {
   int64_t configured_us_ CASHEW_GUARDED_BY(mu_) = 0;
   std::string reload_error_ CASHEW_GUARDED_BY(mu_);
   bool draining_ CASHEW_GUARDED_BY(mu_) = false;
+  app::Upgrade* carrier_ CASHEW_GUARDED_BY(mu_) = nullptr;
 
   // The last member: it calls back from a thread of its own.
   std::unique_ptr<dns::Resolver> resolver_;

@@ -7,7 +7,9 @@
 
 #include "pkg/app/control.h"
 #include "pkg/app/signals.h"
+#include "pkg/app/systemd.h"
 #include "pkg/base/log.h"
+#include "pkg/state/record.h"
 
 // Signals, names, and the end.
 
@@ -98,15 +100,73 @@ void Control::OnAnswer(const std::string& host, const dns::Answer& answer) {
   }
 }
 
+// ---- upgrade ----------------------------------------------------------------
+
+Upgrade::Plan Control::PlanUpgrade() const {
+  if (parts_.store != nullptr) (void)parts_.store->Flush();
+  app::Upgrade::Plan plan;
+  plan.program = parts_.program;
+  plan.arguments = parts_.arguments;
+  for (const auto& [name, entry] : pools_) {
+    plan.frames.push_back(
+        {"listener", "pool " + entry.listener->key(), "", "", entry.listener->fd()});
+    if (auto record = state::Encode(name, entry.control->Record()); record.ok()) {
+      plan.frames.push_back({"state", name, "", *record, -1});
+    }
+    const std::vector<std::string> ejected = entry.control->Ejected();
+    if (!ejected.empty()) {
+      plan.frames.push_back({"ejected", name, fmt::format("{}", fmt::join(ejected, "\n")), "", -1});
+    }
+  }
+  parts_.add_listeners(&plan.frames);
+  return plan;
+}
+
+void Control::OnSuccessor(const absl::StatusOr<rpc::Upgraded>& successor,
+                          const rpc::Done<rpc::Upgraded>& done) {
+  if (!successor.ok()) {
+    CASHEW_LOG_ERROR("upgrade failed error=\"{}\"", std::string(successor.status().message()));
+    upgrade_.reset();
+    return done(successor);
+  }
+  CASHEW_LOG_NOTICE("upgraded, handing clients over successor_pid={} version={}", successor->pid,
+                    successor->version);
+  done(successor);
+  succeeded_ = true;
+  {
+    base::MutexLock lock(&mu_);
+    draining_ = true;
+    carrier_ = upgrade_.get();
+  }
+  parts_.leave_ports();
+  BeginLeaving();
+}
+
+// The listening sockets and their queues are the successor's; the clients follow.
+void Control::BeginLeaving() {
+  drain_began_ns_ = loop_.clock().NowNs();
+  accepting_ = false;
+  for (auto& [name, entry] : pools_) entry.listener.reset();
+  parts_.acceptor->Post([acceptor = parts_.acceptor, workers = parts_.workers] {
+    acceptor->CloseAll(/*leave_queued=*/true);
+    for (proxy::Worker* worker : workers) worker->Post([worker] { worker->HandOver(); });
+  });
+  drain_.SetAfterMs(kDrainCheckMs);
+}
+
 // ---- the end ----------------------------------------------------------------
 
 void Control::StartDrain() {
+  if (succeeded_ && !forced_) {  // those that could not be handed over
+    for (proxy::Worker* worker : parts_.workers) worker->Post([worker] { worker->Drain(false); });
+  }
   if (drain_began_ns_ != 0) return;
   drain_began_ns_ = loop_.clock().NowNs();
   {
     base::MutexLock lock(&mu_);
     draining_ = true;
   }
+  if (!succeeded_) NotifyServiceManager("STOPPING=1");
   if (on_change_) on_change_();
   drain_.SetAfterMs(config_.global.drain_grace_ms);
 }
@@ -132,7 +192,7 @@ void Control::CheckDrained() {
   bool begun = true;
   for (const proxy::Worker* worker : parts_.workers) {
     clients += worker->open_clients();
-    begun = begun && worker->drain_begun();
+    begun = begun && (succeeded_ ? worker->leave_begun() : worker->drain_begun());
   }
   if (begun && clients == 0) return loop_.Stop();
   const int64_t late_ms =

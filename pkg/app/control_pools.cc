@@ -10,10 +10,12 @@
 
 #include "pkg/app/config_diff.h"
 #include "pkg/app/control.h"
+#include "pkg/app/systemd.h"
 #include "pkg/app/translate.h"
 #include "pkg/base/log.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/local_pool.h"
+#include "pkg/state/record.h"
 
 // The pools: how they come, change and go.
 
@@ -102,6 +104,18 @@ absl::StatusOr<Control::Prepared> Control::Prepare(const config::Pool& config) {
   return prepared;
 }
 
+// The socket that another process left, or the service manager opened, or a new one.
+absl::StatusOr<std::shared_ptr<Listener>> Control::InheritedOr(const config::Pool& config) {
+  if (parts_.inheritance != nullptr) {
+    const int fd = parts_.inheritance->Take("pool " + Listener::KeyOf(config));
+    if (fd >= 0) return Listener::Adopt(config, fd);
+    for (const int activated : parts_.inheritance->activated) {
+      if (Listener::IsFor(config, activated)) return Listener::Adopt(config, dup(activated));
+    }
+  }
+  return Listener::Open(config);
+}
+
 // A pool that listens there already has the socket that is wanted.
 absl::Status Control::Listen(Prepared* prepared) {
   const config::Pool& config = prepared->config;
@@ -110,7 +124,7 @@ absl::Status Control::Listen(Prepared* prepared) {
     if (same) prepared->listener = entry.listener;
   }
   if (prepared->listener == nullptr) {
-    auto opened = Listener::Open(config);
+    auto opened = InheritedOr(config);
     if (!opened.ok()) return Named(config.name, opened.status());
     prepared->listener = *opened;
   }
@@ -147,6 +161,7 @@ absl::Status Control::AddPools(const config::Config& config) {
     prepared.push_back(std::move(*one));
   }
   WaitForNames();
+  InheritVerdicts();
   for (const auto& [name, entry] : pools_) entry.control->Publish();
   for (Prepared& one : prepared) {
     if (absl::Status status = Listen(&one); !status.ok()) return status;
@@ -161,12 +176,29 @@ absl::Status Control::AddPools(const config::Config& config) {
   return absl::OkStatus();
 }
 
+// A server that was out for the process before is out for this one, until a probe says
+// otherwise.
+void Control::InheritVerdicts() {
+  if (parts_.inheritance == nullptr) return;
+  for (const Inheritance::Ejected& ejected : parts_.inheritance->ejected) {
+    if (PoolControl* pool = Find(ejected.pool)) pool->Inherit(ejected.servers);
+  }
+}
+
 void Control::Create(const Prepared& prepared) {
   const std::string& name = prepared.config.name;
   Entry& entry = pools_[name];
   entry.control =
       std::make_unique<PoolControl>(PoolServices(), prepared.config, prepared.transports,
                                     ChooseHomes(prepared.config.server_connections));
+  if (parts_.inheritance != nullptr) {
+    for (const Inheritance::Record& left : parts_.inheritance->records) {
+      if (left.pool != name) continue;
+      if (const auto record = state::Decode(name, left.bytes); record.ok()) {
+        return entry.control->Restore(*record);
+      }
+    }
+  }
   if (parts_.store == nullptr) return;
   const auto record = parts_.store->Load(name);
   if (!record.ok()) {
@@ -269,6 +301,7 @@ void Control::Remove(const std::string& name) {
 // ---- reload -----------------------------------------------------------------
 
 absl::StatusOr<rpc::Reloaded> Control::ReloadNow() {
+  NotifyServiceManager("RELOADING=1\nMONOTONIC_USEC=" + MonotonicUsec());
   file_read_ = IdentityOf(parts_.config_file);
   std::string bytes = Bytes(parts_.config_file);
   config::LoadResult loaded = config::LoadFile(parts_.config_file);
@@ -286,6 +319,7 @@ absl::StatusOr<rpc::Reloaded> Control::ReloadNow() {
     reload_error_ = reloaded.ok() ? "" : std::string(reloaded.status().message());
     if (reloaded.ok()) configured_us_ = base::RealClock().WallUs();
   }
+  NotifyServiceManager("READY=1");
   if (!reloaded.ok()) {
     CASHEW_LOG_ERROR("reload refused error=\"{}\"", std::string(reloaded.status().message()));
     return reloaded;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -127,6 +129,18 @@ absl::StatusOr<Frame> HandoverChannel::Receive(int timeout_ms) {
     if (!status.ok()) return fail(status);
   }
   return frame;
+}
+
+std::shared_ptr<HandoverChannel> TakePredecessor() {
+  const char* text = std::getenv(kHandoverEnv);
+  if (text == nullptr) return nullptr;
+  const int fd = atoi(text);
+  unsetenv(kHandoverEnv);
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (fd < 3 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return nullptr;
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return std::make_shared<HandoverChannel>(fd);
 }
 
 int Inheritance::Take(const std::string& name) {

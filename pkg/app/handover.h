@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -64,12 +65,17 @@ struct Inheritance {
     std::vector<std::string> servers;
   };
   std::vector<Listening> listeners;
+  std::vector<int> activated;  // sockets that the service manager opened; closed by nobody
   std::vector<Record> records;
   std::vector<Ejected> ejected;
 
   // The socket of that name, the caller's from now on; -1: none.
   int Take(const std::string& name);
 };
+
+// The other end of kHandoverEnv, if this process was started as a successor; null otherwise.
+// The variable is taken away. Call once, before threads start.
+std::shared_ptr<HandoverChannel> TakePredecessor();
 
 // Receives up to "begin".
 absl::StatusOr<Inheritance> ReceiveInheritance(HandoverChannel* channel);

@@ -74,6 +74,17 @@ absl::StatusOr<int> Listener::Duplicate(const config::Pool& pool) const {
   return fd;
 }
 
+bool Listener::IsFor(const config::Pool& pool, int fd) {
+  const auto wanted = AddressOf(pool.listen);
+  net::SocketAddress bound;
+  bound.length = sizeof bound.storage;
+  if (!wanted.ok() ||
+      getsockname(fd, reinterpret_cast<sockaddr*>(&bound.storage), &bound.length) != 0) {
+    return false;
+  }
+  return bound.ToString() == wanted->ToString();
+}
+
 void Listener::RemovePath() {
   if (!unix_path_.empty() && InodeOf(unix_path_) == inode_) unlink(unix_path_.c_str());
 }

@@ -22,6 +22,9 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
+  // Whether a socket that was opened for this process is bound to the pool's address.
+  static bool IsFor(const config::Pool& pool, int fd);
+
   // Equal for pools that listen at the same place.
   static std::string KeyOf(const config::Pool& pool);
   const std::string& key() const { return key_; }

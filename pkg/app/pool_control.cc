@@ -97,6 +97,23 @@ void PoolControl::Restore(const state::PoolRecord& record) {
   WatchHosts();
 }
 
+void PoolControl::Inherit(const std::vector<std::string>& ejected) {
+  (void)Servers();  // who they are, as far as the board goes
+  for (const std::string& server : ejected) {
+    services_.board->Inherit(name(), server);
+    const auto it = watched_.find(server);
+    if (it != watched_.end()) it->second.monitor->OnEjected();
+  }
+}
+
+std::vector<std::string> PoolControl::Ejected() const {
+  std::vector<std::string> names;
+  for (const pool::Server& server : snapshot_->servers()) {
+    if (server.ejected) names.push_back(server.name);
+  }
+  return names;
+}
+
 // ---- the list ---------------------------------------------------------------
 
 absl::StatusOr<pool::Applied> PoolControl::TryReplace(const std::vector<pool::ServerSpec>& servers,

@@ -74,6 +74,9 @@ class PoolControl {
   void Restore(const state::PoolRecord& record);
 
   using Done = std::function<void(absl::StatusOr<pool::Applied>)>;
+  // Servers that another process had found out of order, before the first Publish().
+  void Inherit(const std::vector<std::string>& ejected);
+
   // The list, whole. `done` is called when every home worker runs it; at once when nothing
   // changes, or with INVALID_ARGUMENT for an empty list.
   void Replace(std::vector<pool::ServerSpec> servers, const Origin& origin, const Done& done);
@@ -104,6 +107,7 @@ class PoolControl {
   std::shared_ptr<const pool::Snapshot> snapshot() const { return snapshot_; }
   std::shared_ptr<const pool::PoolView> View() const;
   state::PoolRecord Record() const;
+  std::vector<std::string> Ejected() const;
   size_t server_count() const { return roster_.entries().size(); }
 
  private:

@@ -21,6 +21,10 @@ class CASHEW_TSA(capability("mutex")) Mutex {
   void Lock() CASHEW_TSA(acquire_capability()) { mu_.lock(); }
   void Unlock() CASHEW_TSA(release_capability()) { mu_.unlock(); }
 
+  // For std::condition_variable_any, which waits with it held.
+  void lock() CASHEW_TSA(acquire_capability()) { Lock(); }
+  void unlock() CASHEW_TSA(release_capability()) { Unlock(); }
+
  private:
   std::mutex mu_;
 };

@@ -114,6 +114,12 @@ void Board::Readmit(const std::string& pool, const std::string& name) {
   server->failures = 0;
 }
 
+void Board::Inherit(const std::string& pool, const std::string& name) {
+  base::MutexLock lock(&mu_);
+  int limit = 1;
+  if (Server* server = Find(pool, name, &limit); server != nullptr) server->out = true;
+}
+
 bool Board::IsOut(const std::string& pool, const std::string& name) const {
   base::MutexLock lock(&mu_);
   const auto p = pools_.find(pool);

@@ -51,6 +51,8 @@ class Board final : public pool::FailureSink {
   // Out, whatever the count says (active health checks). False when it already was.
   bool Eject(const std::string& pool, const std::string& server);
   void Readmit(const std::string& pool, const std::string& server);
+  // Out as another process had found it: no ejection of ours.
+  void Inherit(const std::string& pool, const std::string& server);
 
   bool IsOut(const std::string& pool, const std::string& server) const;
   metrics::ServerCells* cells(const std::string& pool, const std::string& server);

@@ -82,6 +82,7 @@ void ClientSession::OnReady(uint32_t events) {
     if (!out_.empty()) pool_->worker().loop().MarkDirty(this);
   }
   if (state_ == State::kHandshake && !Handshake()) return;
+  if (leaving_) MaybeFinish();
   ReadRound();
 }
 

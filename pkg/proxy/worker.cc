@@ -134,8 +134,8 @@ bool Worker::AddCarried(const CarriedClient& client) {
 }
 
 void Worker::HandOver() {
-  leaving_ = true;
   for (auto& [name, pool] : pools_) pool->HandOver();
+  leaving_.store(true, std::memory_order_release);
 }
 
 void Worker::Drain(bool force) {

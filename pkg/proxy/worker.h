@@ -77,6 +77,7 @@ class Worker {
   void Post(std::function<void()> message) { loop_.Post(std::move(message)); }
   int64_t buffer_bytes() const { return arena_.bytes_in_use() + buffers_.mapped_bytes(); }
   int64_t open_clients() const { return open_clients_.load(std::memory_order_relaxed); }
+  bool leave_begun() const { return leaving_.load(std::memory_order_acquire); }
   bool drain_begun() const { return draining_.load(std::memory_order_acquire); }
 
   // Worker thread only, from here on.
@@ -167,7 +168,7 @@ class Worker {
   bool scarce_ = false;
   int64_t crowd_ = 0;  // the most clients since the heap was trimmed
   std::atomic<bool> draining_{false};
-  bool leaving_ = false;
+  std::atomic<bool> leaving_{false};
   std::atomic<int64_t> open_clients_{0};
   std::thread thread_;
 };

@@ -1,6 +1,7 @@
 #include "pkg/rpc/access.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -31,10 +32,11 @@ absl::Status Fault(std::string_view key, const std::string& file, std::string_vi
   return absl::InvalidArgumentError(fmt::format("grpc_tls.{}: {}: {}", key, file, what));
 }
 
-// OpenSSL's reason for its last error; drops the rest of its queue.
-std::string LastError() {
+// OpenSSL's reason for the first error in its queue; empties the queue.
+std::string FirstError() {
   const unsigned long code = ERR_get_error();  // NOLINT(google-runtime-int): OpenSSL's type
   ERR_clear_error();
+  if (ERR_SYSTEM_ERROR(code)) return strerror(ERR_GET_REASON(code));
   const char* reason = ERR_reason_error_string(code);
   return reason == nullptr ? "cannot be read" : reason;
 }
@@ -44,17 +46,19 @@ absl::Status CheckFiles(const TlsOptions& options) {
   ERR_clear_error();
   const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_method()),
                                                                   &SSL_CTX_free);
-  if (SSL_CTX_use_certificate_chain_file(context.get(), options.cert.c_str()) != 1) {
-    return Fault("cert", options.cert, LastError());
-  }
+  // The key first: a certificate that does not fit is then found by the check below.
   if (SSL_CTX_use_PrivateKey_file(context.get(), options.key.c_str(), SSL_FILETYPE_PEM) != 1) {
-    return Fault("key", options.key, LastError());
+    return Fault("key", options.key, FirstError());
+  }
+  if (SSL_CTX_use_certificate_chain_file(context.get(), options.cert.c_str()) != 1) {
+    return Fault("cert", options.cert, FirstError());
   }
   if (SSL_CTX_check_private_key(context.get()) != 1) {
+    ERR_clear_error();
     return Fault("key", options.key, fmt::format("is not the key of {}", options.cert));
   }
   if (SSL_CTX_load_verify_locations(context.get(), options.client_ca.c_str(), nullptr) != 1) {
-    return Fault("client_ca", options.client_ca, LastError());
+    return Fault("client_ca", options.client_ca, FirstError());
   }
   return absl::OkStatus();
 }

@@ -6,9 +6,13 @@
 #include <utility>
 
 #include "fmt/format.h"
+#include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
+
+#include "pkg/base/log.h"
+#include "pkg/base/mutex.h"
 
 namespace cashew::rpc {
 namespace {
@@ -40,6 +44,22 @@ class SignalsBlocked {
  private:
   sigset_t before_;
 };
+
+// gRPC's own lines, which peers cause (a failed handshake is one), go to the log as warnings,
+// a few in each second. By default they would go to stderr without end.
+void LogLine(gpr_log_func_args* line) {
+  constexpr int kLinesPerSecond = 5;
+  static base::Mutex mu;
+  static int64_t second = 0;
+  static int lines = 0;
+  const int64_t now = base::RealClock().NowNs() / base::kNsPerSec;
+  {
+    base::MutexLock lock(&mu);
+    if (std::exchange(second, now) != now) lines = 0;
+    if (++lines > kLinesPerSecond) return;
+  }
+  CASHEW_LOG_WARN("grpc says message=\"{}\"", base::Escape(line->message, 500));
+}
 
 void SetLimits(const Server::Options& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxMessage);
@@ -101,6 +121,7 @@ Server::~Server() { Shutdown(0); }
 
 absl::Status Server::Build(const Options& options,
                            std::shared_ptr<grpc::ServerCredentials> credentials) {
+  gpr_set_log_function(&LogLine);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;

@@ -1,0 +1,281 @@
+"""The binary is replaced and the proxy ends, and clients do not notice."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+
+import grpc
+import pytest
+
+import grpc_client
+from support import HOST, Memcached, Proxy, Redis, VerifyingClient, wait_until
+from support.redis import RespClient
+
+pytestmark = pytest.mark.improved
+
+POOL = {"hash": "fnv1a_64", "distribution": "ketama", "timeout": 400, "server_connections": 2}
+SETTINGS = {"workers": 2, "grpc": "unix:{dir}/grpc.sock", "state_dir": "{dir}/state",
+            "drain_timeout": "10s"}
+
+
+@pytest.fixture(scope="module")
+def caches():
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Memcached()) for _ in range(3)]
+
+
+@contextlib.contextmanager
+def upgradable(pools, **settings):
+    """A proxy whose successors the test may follow by its pid file; the last is ended."""
+    proxy = Proxy(pools, settings={**SETTINGS, **settings})
+    proxy.pids = [proxy.popen.pid]
+    try:
+        yield proxy
+        os.kill(proxy.pids[-1], signal.SIGTERM)
+        wait_until(lambda: not _alive(proxy.pids[-1]), 15, "the end of the last process")
+        assert not os.path.exists(proxy.pid_path)
+    finally:
+        for pid in proxy.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        proxy.close()
+
+
+def _alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def upgrade(proxy, how="signal"):
+    old = proxy.pids[-1]
+    if how == "signal":
+        os.kill(old, signal.SIGUSR2)
+    else:
+        with grpc_client.Client("unix:%s/grpc.sock" % proxy.dir) as client:
+            answer = client.admin("Upgrade", timeout=60)
+            assert answer.pid != old and answer.version
+
+    def successor():
+        with contextlib.suppress(OSError, ValueError):
+            with open(proxy.pid_path, encoding="ascii") as f:
+                return int(f.read()) not in (old, 0)
+
+    wait_until(successor, 30, "the successor's pid")
+    with open(proxy.pid_path, encoding="ascii") as f:
+        proxy.pids.append(int(f.read()))
+    wait_until(lambda: not _alive(old), 20, "the end of the process before")
+
+
+@pytest.mark.parametrize("rate, connections", [(2000, 20), (500, 200)])
+def test_twenty_upgrades_under_load_lose_nothing(caches, rate, connections):
+    """Clients that never reconnect, and others that keep connecting."""
+    for cache in caches:
+        with cache.client() as c:
+            assert c.command("flush_all") == b"OK"
+    with upgradable({"alpha": {**POOL, "servers": caches}}) as proxy:
+        stop, refused, connected = threading.Event(), [], [0]
+
+        def keep_connecting():
+            while not stop.is_set():
+                try:
+                    with socket.create_connection((HOST, proxy.address()), 5) as s:
+                        s.settimeout(5)
+                        s.sendall(b"get nothing\r\n")
+                        answer = s.recv(100)
+                        if answer != b"END\r\n":
+                            refused.append(answer)
+                except OSError as error:
+                    refused.append(error)
+                connected[0] += 1
+                time.sleep(0.005)
+
+        visitor = threading.Thread(target=keep_connecting, daemon=True)
+        visitor.start()
+        with VerifyingClient(proxy.address(), rate=rate, connections=connections) as load:
+            wait_until(lambda: load.answered > 300, 10, "traffic")
+            for i in range(20):
+                upgrade(proxy, "signal" if i % 2 else "rpc")
+                time.sleep(0.1)
+        stop.set()
+        visitor.join()
+        print("answered %d over 20 upgrades, %d visits" % (load.answered, connected[0]))
+        assert not load.errors and not load.mismatches, (load.errors[:3], load.mismatches[:3])
+        assert load.closed == 0 and not load.lost and not load.stale
+        assert not refused and connected[0] > 100, refused[:3]
+        assert len(set(proxy.pids)) == 21
+
+
+def test_a_half_sent_request_a_slow_reply_and_a_pipeline_go_along(caches):
+    with upgradable({"alpha": {**POOL, "servers": caches}}) as proxy:
+        with proxy.client() as half, proxy.client() as quiet, proxy.client() as piped:
+            assert quiet.set("k", "v") == b"STORED"
+            half.send("set h 0 0 10\r\nhello")
+            piped.send("get k\r\n" * 50 + "get ")
+            upgrade(proxy)
+            half.send("world\r\n")
+            half.expect("STORED\r\n")
+            assert quiet.get("k") == b"v" and quiet.get("h") == b"helloworld"
+            piped.send("h\r\n")
+            piped.expect("VALUE k 0 1\r\nv\r\nEND\r\n" * 50 + "VALUE h 0 10\r\nhelloworld\r\nEND\r\n")
+
+
+def test_a_redis_client_keeps_its_login_and_protocol_and_watchers_stay_until_they_are_done():
+    with Redis() as server:
+        pool = {**POOL, "redis": True, "servers": [server]}
+        with upgradable({"alpha": pool}) as proxy:
+            with RespClient(proxy.address()) as three, RespClient(proxy.address()) as watcher:
+                three("HELLO", "3", "SETNAME", "me")
+                assert three.reply("SET", "a", "1") == b"+OK\r\n"
+                watcher("WATCH", "w")
+                watcher("MULTI")
+                watcher("SET", "w", "1")
+                os.kill(proxy.pids[-1], signal.SIGUSR2)
+                old = proxy.pids[-1]
+                wait_until(lambda: "handing clients over" in proxy.log(), 20, "the hand-over")
+                # A RESP3 answer, from the new process: a map, not a flat list.
+                assert three.reply("HGETALL", "nothing") == b"%0\r\n"
+                assert three.reply("CLIENT", "GETNAME") == b"$2\r\nme\r\n"
+                assert _alive(old), "the watcher is still there"
+                assert watcher.reply("EXEC") == b"*1\r\n+OK\r\n"
+                assert watcher.reply("GET", "w") == b"$1\r\n1\r\n"
+                wait_until(lambda: not _alive(old), 20, "the end of the process before")
+                with open(proxy.pid_path, encoding="ascii") as f:
+                    proxy.pids.append(int(f.read()))
+                assert watcher.reply("GET", "w") == b"$1\r\n1\r\n"
+
+
+def test_a_new_binary_that_does_not_come_up_leaves_the_old_one_serving(caches):
+    with upgradable({"alpha": {**POOL, "servers": caches}}) as proxy:
+        with proxy.client() as c, grpc_client.Client("unix:%s/grpc.sock" % proxy.dir) as client:
+            assert c.set("k", "v") == b"STORED"
+            with open(proxy.conf_path, encoding="utf-8") as f:
+                good = f.read()
+            with open(proxy.conf_path, "w", encoding="utf-8") as f:
+                f.write(good.replace("ketama", "nonsense"))
+            with pytest.raises(grpc.RpcError) as error:
+                client.admin("Upgrade", timeout=60)
+            assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+            assert "exited with 1" in error.value.details()
+            assert c.get("k") == b"v" and _alive(proxy.pids[0])
+            with open(proxy.pid_path, encoding="ascii") as f:
+                assert int(f.read()) == proxy.pids[0]
+            with open(proxy.conf_path, "w", encoding="utf-8") as f:
+                f.write(good)
+            upgrade(proxy)
+            assert c.get("k") == b"v"
+
+
+def test_lists_owners_and_verdicts_go_along(caches):
+    pool = {**POOL, "auto_eject_hosts": True, "server_failure_limit": 1,
+            "server_retry_timeout": 60000}
+    with Memcached() as dead:
+        with upgradable({"alpha": {**pool, "membership": "grpc"}}) as proxy:
+            address = "unix:%s/grpc.sock" % proxy.dir
+            specs = [{"name": "n%d" % i, "address": "%s:%d" % (HOST, c.port)}
+                     for i, c in enumerate([*caches, dead])]
+            with grpc_client.Client(address) as client:
+                client.set_servers("alpha", specs)
+                client.admin("SetOverride", pool="alpha", server="n0", weight=3)
+                dead.kill9()
+                with proxy.client() as c:
+                    for i in range(40):
+                        c.send("get key%x\r\n" % (i * 7919))
+                        c.recv_line()
+                wait_until(lambda: not client.get_pool("alpha").servers[3].healthy, 5, "ejection")
+                before = client.get_pool("alpha")
+            upgrade(proxy, "rpc")
+            with grpc_client.Client(address) as client:
+                after = client.get_pool("alpha")
+                assert after.ring_checksum == before.ring_checksum
+                assert not after.servers[3].healthy and after.servers[0].override.weight == 3
+                with proxy.client() as c:
+                    for i in range(40):
+                        c.send("get key%x\r\n" % (i * 7919))
+                        assert c.recv_line() == b"END"
+
+
+def test_every_request_that_was_read_is_answered_before_the_end(caches):
+    """SIGTERM under load, many times: what is lost crossed our FIN on the wire. Counted and
+    printed; a client that is told goodbye has its replies first."""
+    crossed = asked = 0
+    for _ in range(10):
+        with Proxy({"alpha": {**POOL, "servers": caches}}, settings={"workers": 2}) as proxy:
+            clients = [socket.create_connection((HOST, proxy.address())) for _ in range(20)]
+            for s in clients:
+                s.settimeout(10)
+            stop = threading.Event()
+            results = []
+
+            def talk(s):
+                sent = answered = 0
+                with contextlib.suppress(OSError):
+                    while not stop.is_set():
+                        s.sendall(b"get a\r\n")
+                        sent += 1
+                        reply = s.recv(100)
+                        if not reply:
+                            break
+                        assert reply == b"END\r\n", reply
+                        answered += 1
+                results.append((sent, answered))
+
+            threads = [threading.Thread(target=talk, args=(s,), daemon=True) for s in clients]
+            for t in threads:
+                t.start()
+            time.sleep(0.2)
+            proxy.stop()
+            stop.set()
+            for t in threads:
+                t.join(10)
+            asked += sum(sent for sent, _ in results)
+            crossed += sum(sent - answered for sent, answered in results)
+            assert len(results) == 20
+            # At most the one request of each client that crossed the FIN.
+            assert all(sent - answered <= 1 for sent, answered in results)
+            for s in clients:
+                s.close()
+    print("%d of %d requests crossed the FIN" % (crossed, asked))
+    assert asked > 2000
+
+
+def test_a_service_manager_is_told_and_its_sockets_are_taken(caches, tmp_path):
+    """READY=1, RELOADING=1 and MAINPID over NOTIFY_SOCKET; a port that was opened for us."""
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    notify.settimeout(10)
+    with upgradable({"alpha": {**POOL, "servers": caches}}) as proxy:
+        os.kill(proxy.pids[-1], signal.SIGTERM)
+        proxy.popen.wait(10)
+        ours = socket.socket()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ours.bind((HOST, proxy.address()))
+        ours.listen(64)
+        early = socket.create_connection((HOST, proxy.address()))
+        early.sendall(b"get a\r\n")
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(ours.fileno(), 3, inheritable=True)
+            environment = {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()),
+                           "NOTIFY_SOCKET": str(tmp_path / "notify")}
+            os.execve(proxy.command()[0], proxy.command(), environment)
+        proxy.pids.append(pid)
+        ours.close()
+        assert notify.recv(1000) == b"READY=1\nMAINPID=%d" % pid
+        early.settimeout(10)
+        assert early.recv(100) == b"END\r\n"
+        os.kill(pid, signal.SIGHUP)
+        assert notify.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert notify.recv(1000) == b"READY=1"
+        threading.Thread(target=os.waitpid, args=(pid, 0), daemon=True).start()
+        upgrade(proxy)
+        assert notify.recv(1000) == b"READY=1\nMAINPID=%d" % proxy.pids[-1]
+        early.sendall(b"get a\r\n")
+        assert early.recv(100) == b"END\r\n"
+        early.close()
+    notify.close()
