@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(Options options) {
 absl::Status App::Init() {
   const config::Global& global = options_.config.global;
   RaiseDescriptorLimit();
+  registry_.SetProcessState(metrics::ProcessStateMetric::kReloadedAt, started_us_);
   services_.registry = &registry_;
   services_.budget = &budget_;
   services_.failures = &board_;

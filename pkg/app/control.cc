@@ -220,6 +220,12 @@ void Control::Publish(const std::string& name) {
   parts_.registry->SetPoolState(name, State::kMembershipVersion,
                                 static_cast<int64_t>(snapshot->version()));
   parts_.registry->SetPoolState(name, State::kLiveServers, snapshot->live_servers());
+  parts_.registry->SetPoolState(name, State::kServers,
+                                static_cast<int64_t>(snapshot->servers().size()));
+  parts_.registry->SetPoolState(name, State::kListenCertificate,
+                                pool.listen_transport->certificate_expiry_us());
+  parts_.registry->SetPoolState(name, State::kServerCertificate,
+                                pool.server_transport->certificate_expiry_us());
   {
     base::MutexLock lock(&mu_);
     current_[name] = snapshot;

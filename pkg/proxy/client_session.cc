@@ -10,6 +10,7 @@
 #include "fmt/format.h"
 
 #include "pkg/base/log.h"
+#include "pkg/proxy/command_class.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/local_pool.h"
 #include "pkg/proxy/router.h"
@@ -18,6 +19,8 @@
 namespace cashew::proxy {
 namespace {
 
+using metrics::ClassMetric;
+using metrics::ErrorKind;
 using metrics::PoolMetric;
 
 constexpr int kMaxIov = 64;
@@ -84,7 +87,11 @@ void ClientSession::OnReady(uint32_t events) {
 bool ClientSession::Handshake() {
   const net::IoResult result = transport_->Handshake();
   if (result.status == net::IoStatus::kAgain) return false;
-  if (result.status != net::IoStatus::kOk) {
+  const bool succeeded = result.status == net::IoStatus::kOk;
+  if (pool_->listen_transport().encrypted()) {
+    pool_->cells()[succeeded ? PoolMetric::kTlsHandshakes : PoolMetric::kTlsFailures].Add(1);
+  }
+  if (!succeeded) {
     Close(/*as_error=*/true);
     return false;
   }
@@ -200,6 +207,10 @@ bool ClientSession::Shed(size_t wanted) {
   if (quiet == protocol::Quiet::kAll) return true;
   Request* request = pool_->worker().NewRequest();
   request->client = this;
+  request->began_ns = pool_->worker().loop().now_ns();
+  request->command_class = metrics::CommandClass::kLocal;
+  pool_->cells().of(request->command_class)[ClassMetric::kRequests].Add(1);
+  pool_->cells().errors[ErrorKind::kMemory].Add(1);
   pending_.Push(request);
   ++inflight_;
   Answer(request, pool_->codec().Error(kOutOfMemory));
@@ -272,9 +283,9 @@ void ClientSession::OnInputEnd() {
 
 // A whole request has been parsed.
 void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chunk) {
-  pool_->cells()[PoolMetric::kRequests].Add(1);
   Request* request = pool_->worker().NewRequest();
   request->client = this;
+  CountBegin(request, command);
   request->quiet = command.quiet;
   request->is_read = command.is_read;
   request->reply_kind = command.reply_kind;
@@ -304,7 +315,20 @@ void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chun
   }
 }
 
+void ClientSession::CountBegin(Request* request, const protocol::Command& command) {
+  request->began_ns = pool_->worker().loop().now_ns();
+  request->command_class = ClassOf(command);
+  pool_->cells().of(request->command_class)[ClassMetric::kRequests].Add(1);
+}
+
+void ClientSession::CountEnd(const Request& request) {
+  pool_->cells()
+      .of(request.command_class)
+      .duration.Add(pool_->worker().loop().now_ns() - request.began_ns);
+}
+
 void ClientSession::AnswerLocally(Request* request, const protocol::Command& command) {
+  if (pool_->codec().IsError(command.answer)) pool_->cells().errors[ErrorKind::kRequest].Add(1);
   if (command.close_after) {
     error_ = true;
     state_ = State::kFinishing;
@@ -385,6 +409,7 @@ void ClientSession::AnswerForPool(Request* request) {
 
 void ClientSession::OnRequestDone(Request* request) {
   if (request->quiet == protocol::Quiet::kAll) {
+    CountEnd(*request);
     Take(&quiet_, request);
     MaybeResume();
     MaybeFinish();
@@ -399,6 +424,7 @@ void ClientSession::FlushReady() {
   while (pending_.head != nullptr && pending_.head->done) {
     Request* request = pending_.head;
     EmitReply(*pool_, request, &out_);
+    CountEnd(*request);
     Take(&pending_, request);
   }
   if (!out_.empty()) pool_->worker().loop().MarkDirty(this);
@@ -518,7 +544,10 @@ void ClientSession::CheckPatience(int64_t now_ns) {
   }
   const int64_t idle_ns = now_ns - progress_ns_;
   if (state_ == State::kLingering && idle_ns >= kLingerNs) return Close(error_);
-  if (state_ == State::kHandshake && idle_ns >= kHandshakeNs) return Close(/*as_error=*/true);
+  if (state_ == State::kHandshake && idle_ns >= kHandshakeNs) {
+    pool_->cells()[PoolMetric::kTlsFailures].Add(1);
+    return Close(/*as_error=*/true);
+  }
   if (stuck && idle_ns >= settings.client_write_timeout_ms * base::kNsPerMs) Evict();
 }
 

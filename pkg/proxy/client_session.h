@@ -92,6 +92,8 @@ class ClientSession final : public net::IoHandler {
   void AnswerLocally(Request* request, const protocol::Command& command);
   void ReturnOwn();
   bool Shed(size_t wanted);
+  void CountBegin(Request* request, const protocol::Command& command);
+  void CountEnd(const Request& request);
 
   // A request's end.
   void FlushReady();

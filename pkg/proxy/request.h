@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "pkg/metrics/cells.h"
 #include "pkg/net/buffer.h"
 #include "pkg/protocol/codec.h"
 
@@ -20,6 +21,7 @@ struct Fragment {
   Fragment* next = nullptr;  // in the server's queue
   Request* request = nullptr;
   int64_t queued_ns = 0;    // when its timeout began to run
+  int64_t sent_ns = 0;      // when its last byte was written; 0: not yet
   uint64_t end_offset = 0;  // where its last byte lies in the server's output stream
   uint32_t bytes = 0;
   uint32_t signature = 0;  // of the one key; a split's fragments keep theirs in the Split
@@ -30,6 +32,7 @@ struct Fragment {
   bool failed = false;   // `reply` is an error line
   bool ordinary = true;  // `reply` is what was asked for, not a server's error
   bool own = false;      // the proxy's own request: it is not counted
+  uint32_t gets = 0;     // keys whose values it gets
   int64_t wait_ms = -1;  // how long the server may take; -1: the pool's timeout
   protocol::Expectation expect;
   std::vector<protocol::Block>* blocks = nullptr;  // a split's: where each key's stretch is
@@ -69,6 +72,8 @@ struct Request {
   bool done = false;       // can be answered
   bool streaming = false;  // part of its reply is out already
   uint8_t reply_kind = 0;
+  metrics::CommandClass command_class = metrics::CommandClass::kLocal;
+  int64_t began_ns = 0;      // when it was read
   bool scan = false;         // its reply begins with a cursor of ours
   uint32_t scan_at = 0;      // the server asked
   uint32_t waiting = 0;      // parts that the client's answer still needs

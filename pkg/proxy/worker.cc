@@ -39,6 +39,7 @@ Worker::Worker(int index, const Services& services)
       requests_(&arena_),
       read_buffer_(new char[kReadBuffer]),
       cells_(services.registry->Process(index)),
+      worker_cells_(services.registry->Worker(index)),
       random_(static_cast<uint32_t>(services.clock->NowNs()) + static_cast<uint32_t>(index)),
       tick_(&loop_, [this] { Tick(); }) {
   loop_.set_end_of_round([this] { EndOfRound(); });
@@ -130,10 +131,10 @@ void Worker::RecycleSplit(std::unique_ptr<Split> split) {
 }
 
 void Worker::HoldErrors(const std::string& pool, std::vector<Fragment*> fragments,
-                        std::string text) {
+                        metrics::ErrorKind kind, std::string text) {
   if (fragments.empty()) return;
-  held_.push_back(
-      {pool, std::move(fragments), std::move(text), loop_.now_ns() + kHoldMs * base::kNsPerMs});
+  held_.push_back({pool, std::move(fragments), kind, std::move(text),
+                   loop_.now_ns() + kHoldMs * base::kNsPerMs});
   const int64_t until = held_.back().until_ns;
   if (tick_.at_ns() > until) tick_.SetAt(until);
 }
@@ -148,13 +149,23 @@ void Worker::ReleaseHeld(const std::string* pool) {
   for (Held& held : release) {
     LocalPool& local = *pools_.at(held.pool);
     for (Fragment* fragment : held.fragments) {
-      FailPart(local, fragment, held.text);
+      FailPart(local, fragment, held.kind, held.text);
       ReleasePart(local, fragment);
     }
   }
 }
 
+// The second clock reading of a round: what came since the first waited for this long.
+void Worker::CountRound() {
+  const int64_t busy_ns = services_.clock->NowNs() - loop_.now_ns();
+  metrics::WorkerCells& cells = *worker_cells_;
+  cells.loop_lag.Add(busy_ns);
+  cells[metrics::WorkerMetric::kBusy].Add(busy_ns);
+  cells[metrics::WorkerMetric::kRounds].Add(1);
+}
+
 void Worker::EndOfRound() {
+  CountRound();
   (*cells_)[metrics::ProcessMetric::kLoopRounds].Add(1);
   (*cells_)[metrics::ProcessMetric::kBufferBytes].Set(buffer_bytes());
   if (services_.budget == nullptr) return;
