@@ -9,6 +9,7 @@
 #include "pkg/admin/pages.h"
 #include "pkg/app/machine.h"
 #include "pkg/app/reports.h"
+#include "pkg/app/status_report.h"
 #include "pkg/base/build_info.h"
 #include "pkg/base/log.h"
 #include "pkg/metrics/process_stats.h"
@@ -97,6 +98,8 @@ absl::Status App::StartAdmin() {
   sources.metrics = [this] { return Prometheus(); };
   sources.pools_json = [this] { return PoolsJson(control_->Snapshots(), registry_.Collect()); };
   sources.config_text = [this] { return DescribeConfig(options_.config); };
+  sources.status_json = [this] { return Status(); };
+  sources.show_all_to_everyone = global.admin_public;
   sources.not_ready_reasons = [this] { return control_->NotReadyReasons(); };
   sources.version = base::kVersion;
   auto server =
@@ -137,6 +140,13 @@ std::string App::StatsJson() const {
   header.uptime_s = (now_us - started_us_) / 1'000'000;
   header.timestamp_s = now_us / 1'000'000;
   return metrics::StatsJson(registry_.Collect(), header);
+}
+
+std::string App::Status() const {
+  const int64_t now_us = base::RealClock().WallUs();
+  return app::StatusJson({HostName(), base::kVersion, now_us / 1000,
+                          (now_us - started_us_) / 1'000'000, control_->NotReadyReasons()},
+                         control_->Snapshots(), registry_.Collect());
 }
 
 std::string App::Prometheus() const {

@@ -49,6 +49,7 @@ class App {
   absl::Status StartAdmin();
   std::string StatsJson() const;
   std::string Prometheus() const;
+  std::string Status() const;
   void StopAll();
 
   const Options options_;

@@ -22,7 +22,6 @@ std::string PoolsJson(const std::vector<std::shared_ptr<const pool::Snapshot>>& 
                       const metrics::Totals& totals);
 
 // What memcached's `stats` and redis' INFO say of a pool.
-protocol::Stats PoolStats(const metrics::Totals& totals, const std::string& pool,
-                          int64_t uptime_s);
+protocol::Stats PoolStats(const metrics::Totals& totals, const std::string& pool, int64_t uptime_s);
 
 }  // namespace cashew::app
