@@ -60,7 +60,7 @@ section {
 svg { width: 12rem; height: 2.5rem; }
 svg polyline { fill: none; stroke: var(--chart); stroke-width: 1.5; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .6rem; border-top: 1px solid var(--line); }
+th, td { text-align: right; white-space: nowrap; padding: .3rem .6rem; border-top: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
 th:first-child, td:first-child, .text { text-align: left; }
 .badge { border-radius: 1rem; padding: .05rem .6rem; font-size: .85rem; border: 1px solid; }

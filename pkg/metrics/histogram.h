@@ -54,9 +54,12 @@ constexpr size_t BucketOf(int64_t ns) {
 class Histogram {
  public:
   void Add(int64_t ns) {
+    if (ns <= 0) return AddZeros(1);
     counts_[BucketOf(ns)].Add(1);
-    if (ns > 0) sum_ns_.Add(ns);
+    sum_ns_.Add(ns);
   }
+  // As many durations of zero.
+  void AddZeros(int64_t count) { counts_[0].Add(count); }
   int64_t count(size_t bucket) const { return counts_[bucket].Get(); }
   int64_t sum_ns() const { return sum_ns_.Get(); }
 

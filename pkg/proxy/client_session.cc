@@ -207,9 +207,7 @@ bool ClientSession::Shed(size_t wanted) {
   if (quiet == protocol::Quiet::kAll) return true;
   Request* request = pool_->worker().NewRequest();
   request->client = this;
-  request->began_ns = pool_->worker().loop().now_ns();
-  request->command_class = metrics::CommandClass::kLocal;
-  pool_->cells().of(request->command_class)[ClassMetric::kRequests].Add(1);
+  CountBegin(request, metrics::CommandClass::kLocal);
   pool_->cells().errors[ErrorKind::kMemory].Add(1);
   pending_.Push(request);
   ++inflight_;
@@ -285,7 +283,7 @@ void ClientSession::OnInputEnd() {
 void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chunk) {
   Request* request = pool_->worker().NewRequest();
   request->client = this;
-  CountBegin(request, command);
+  CountBegin(request, ClassOf(command));
   request->quiet = command.quiet;
   request->is_read = command.is_read;
   request->reply_kind = command.reply_kind;
@@ -315,16 +313,10 @@ void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chun
   }
 }
 
-void ClientSession::CountBegin(Request* request, const protocol::Command& command) {
+void ClientSession::CountBegin(Request* request, metrics::CommandClass command_class) {
   request->began_ns = pool_->worker().loop().now_ns();
-  request->command_class = ClassOf(command);
-  pool_->cells().of(request->command_class)[ClassMetric::kRequests].Add(1);
-}
-
-void ClientSession::CountEnd(const Request& request) {
-  pool_->cells()
-      .of(request.command_class)
-      .duration.Add(pool_->worker().loop().now_ns() - request.began_ns);
+  request->cells = &pool_->cells().of(command_class);
+  (*request->cells)[ClassMetric::kRequests].Add(1);
 }
 
 void ClientSession::AnswerLocally(Request* request, const protocol::Command& command) {
@@ -409,7 +401,7 @@ void ClientSession::AnswerForPool(Request* request) {
 
 void ClientSession::OnRequestDone(Request* request) {
   if (request->quiet == protocol::Quiet::kAll) {
-    CountEnd(*request);
+    request->cells->duration.Add(pool_->worker().loop().now_ns() - request->began_ns);
     Take(&quiet_, request);
     MaybeResume();
     MaybeFinish();
@@ -421,10 +413,11 @@ void ClientSession::OnRequestDone(Request* request) {
 // Replies leave in the order the requests came in. One that is early waits in its
 // slot; one arrival may release several behind it.
 void ClientSession::FlushReady() {
+  const int64_t now_ns = pool_->worker().loop().now_ns();
   while (pending_.head != nullptr && pending_.head->done) {
     Request* request = pending_.head;
     EmitReply(*pool_, request, &out_);
-    CountEnd(*request);
+    request->cells->duration.Add(now_ns - request->began_ns);
     Take(&pending_, request);
   }
   if (!out_.empty()) pool_->worker().loop().MarkDirty(this);

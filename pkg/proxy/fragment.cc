@@ -19,7 +19,6 @@ void InitFragment(Fragment* fragment, Request* request, const protocol::Command&
   fragment->resolved = fragment->failed = false;
   fragment->ordinary = true;
   fragment->signature = 0;
-  fragment->sent_ns = 0;
   fragment->gets = command.gets;
   fragment->blocks = nullptr;
   fragment->own = false;

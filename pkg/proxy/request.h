@@ -21,7 +21,7 @@ struct Fragment {
   Fragment* next = nullptr;  // in the server's queue
   Request* request = nullptr;
   int64_t queued_ns = 0;    // when its timeout began to run
-  int64_t sent_ns = 0;      // when its last byte was written; 0: not yet
+  int64_t sent_ns = 0;      // when its last byte was written; before that, as queued_ns
   uint64_t end_offset = 0;  // where its last byte lies in the server's output stream
   uint32_t bytes = 0;
   uint32_t signature = 0;  // of the one key; a split's fragments keep theirs in the Split
@@ -66,14 +66,14 @@ struct Split {
 struct Request {
   Request* prev = nullptr;  // in the client's list of requests
   Request* next = nullptr;
-  ClientSession* client = nullptr;  // null: the client left, or was answered
+  ClientSession* client = nullptr;       // null: the client left, or was answered
+  metrics::ClassCells* cells = nullptr;  // of its class; the pool's, so while it has a client
+  int64_t began_ns = 0;                  // when it was read
   protocol::Quiet quiet = protocol::Quiet::kNo;
   bool is_read = false;
   bool done = false;       // can be answered
   bool streaming = false;  // part of its reply is out already
   uint8_t reply_kind = 0;
-  metrics::CommandClass command_class = metrics::CommandClass::kLocal;
-  int64_t began_ns = 0;      // when it was read
   bool scan = false;         // its reply begins with a cursor of ours
   uint32_t scan_at = 0;      // the server asked
   uint32_t waiting = 0;      // parts that the client's answer still needs

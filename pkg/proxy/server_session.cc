@@ -170,7 +170,7 @@ void ServerSession::Enqueue(Fragment* fragment, std::string_view head, std::stri
   const size_t bytes = head.size() + body.size();
   fragment->next = nullptr;
   fragment->bytes = static_cast<uint32_t>(bytes);
-  fragment->queued_ns = worker().loop().now_ns();
+  fragment->queued_ns = fragment->sent_ns = worker().loop().now_ns();
   queued_offset_ += bytes;
   fragment->end_offset = queued_offset_;
   (tail_ != nullptr ? tail_->next : head_) = fragment;
@@ -225,13 +225,26 @@ void ServerSession::OnWritten(size_t bytes) {
   written_offset_ += bytes;
   const int64_t now_ns = worker().loop().now_ns();
   metrics::Histogram& waited = server_->pool().cells().queue_duration;
-  while (unwritten_ != nullptr && unwritten_->end_offset <= written_offset_) {
-    AddGauges(unwritten_, /*written=*/false, -1);
-    AddGauges(unwritten_, /*written=*/true, +1);
+  int64_t requests = 0, their_bytes = 0, at_once = 0;
+  for (; unwritten_ != nullptr && unwritten_->end_offset <= written_offset_;
+       unwritten_ = unwritten_->next) {
+    ++requests;
+    their_bytes += unwritten_->bytes;
+    const int64_t waited_ns = now_ns - unwritten_->queued_ns;
     unwritten_->sent_ns = now_ns;
-    if (!unwritten_->own) waited.Add(now_ns - unwritten_->queued_ns);
-    unwritten_ = unwritten_->next;
+    if (unwritten_->own) continue;
+    if (waited_ns == 0) {
+      ++at_once;
+    } else {
+      waited.Add(waited_ns);
+    }
   }
+  waited.AddZeros(at_once);
+  metrics::ServerCells& cells = server_->cells();
+  cells[ServerMetric::kInQueue].Add(-requests);
+  cells[ServerMetric::kInQueueBytes].Add(-their_bytes);
+  cells[ServerMetric::kOutQueue].Add(requests);
+  cells[ServerMetric::kOutQueueBytes].Add(their_bytes);
 }
 
 // ---- read replies, match them to requests ----------------------------------
@@ -377,8 +390,7 @@ bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
     metrics::ServerCells& cells = server_->cells();
     cells[ServerMetric::kResponses].Add(1);
     cells[ServerMetric::kResponseBytes].Add(reply_bytes_);
-    const int64_t sent_ns = fragment->sent_ns != 0 ? fragment->sent_ns : fragment->queued_ns;
-    cells.response_duration.Add(worker().loop().now_ns() - sent_ns);
+    cells.response_duration.Add(last_read_ns_ - fragment->sent_ns);
   }
   reply_bytes_ = 0;
   body_left_ = 0;
