@@ -4,9 +4,13 @@
 #include <cstdint>
 #include <fmt/format.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
+#include <optional>
 #include <string_view>
 #include <sys/socket.h>
 #include <utility>
+
+#include "pkg/admin/gzip.h"
 
 namespace cashew::admin {
 namespace {
@@ -51,26 +55,84 @@ void OnConnection(void* cls, MHD_Connection* connection, void** id,
   *id = reinterpret_cast<void*>(open->Add(info->connect_fd));
 }
 
+constexpr size_t kWorthCompressing = 1024;
+
+// Sent with every answer. Scripts, styles and data come from here or not at all.
+constexpr std::pair<const char*, const char*> kHeaders[] = {
+    {"Content-Security-Policy",
+     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"Referrer-Policy", "no-referrer"},
+    {"Cache-Control", "no-store"},
+    {"Vary", "Accept-Encoding"},
+};
+
+std::string_view Header(MHD_Connection* connection, const char* name) {
+  const char* value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+  return value != nullptr ? std::string_view(value) : std::string_view();
+}
+
+bool IsLoopback(const sockaddr* peer) {
+  if (peer->sa_family == AF_INET) {
+    return (ntohl(reinterpret_cast<const sockaddr_in*>(peer)->sin_addr.s_addr) >> 24) == 127;
+  }
+  if (peer->sa_family != AF_INET6) return false;
+  const in6_addr& ip = reinterpret_cast<const sockaddr_in6*>(peer)->sin6_addr;
+  return IN6_IS_ADDR_LOOPBACK(&ip) || (IN6_IS_ADDR_V4MAPPED(&ip) && ip.s6_addr[12] == 127);
+}
+
+// An address or localhost, with or without a port; no other name.
+bool IsOwnName(std::string_view host) {
+  if (host.starts_with('[')) return host.find(']') != std::string_view::npos;
+  host = host.substr(0, host.rfind(':'));
+  return host == "localhost" || host.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
+bool IsLocal(MHD_Connection* connection) {
+  const MHD_ConnectionInfo* info =
+      MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+  return info != nullptr && info->client_addr != nullptr && IsLoopback(info->client_addr) &&
+         IsOwnName(Header(connection, MHD_HTTP_HEADER_HOST));
+}
+
 HttpResponse NotFound(const HttpRoutes& routes) {
   HttpResponse response{404, kPlainText, "Not found. There are:\n"};
-  for (const auto& [path, callback] : routes) response.body += path + "\n";
+  for (const auto& [path, route] : routes) response.body += path + "\n";
   return response;
 }
 
-HttpResponse Answer(const HttpRoutes& routes, std::string_view method, const std::string& path) {
+HttpResponse Answer(const HttpRoutes& routes, MHD_Connection* connection, std::string_view method,
+                    const std::string& path) {
   if (method != "GET" && method != "HEAD") {
     return {405, kPlainText, "Only GET and HEAD.\n"};
   }
   const auto route = routes.find(path);
   if (route == routes.end()) return NotFound(routes);
+  if (route->second.local_only && !IsLocal(connection)) {
+    return {403, kPlainText,
+            "Only from this machine (by address or as localhost). `admin_public: true` in the "
+            "section `global` shows it to everyone who reaches this port.\n"};
+  }
   try {
-    return route->second();
+    return route->second.answer();
   } catch (const std::exception& e) {
     return {500, kPlainText, fmt::format("Failed: {}\n", e.what())};
   }
 }
 
+// Compresses the body if that is worth it and wanted.
+bool Compress(MHD_Connection* connection, HttpResponse* response) {
+  if (response->body.size() < kWorthCompressing) return false;
+  if (!AcceptsGzip(Header(connection, MHD_HTTP_HEADER_ACCEPT_ENCODING))) return false;
+  std::optional<std::string> zipped = Gzip(response->body);
+  if (!zipped) return false;
+  response->body = *std::move(zipped);
+  return true;
+}
+
 MHD_Result Send(MHD_Connection* connection, HttpResponse response) {
+  const bool compressed = Compress(connection, &response);
   auto body = std::make_unique<std::string>(std::move(response.body));
   MHD_Response* reply = MHD_create_response_from_buffer_with_free_callback_cls(
       body->size(), body->data(), [](void* owned) { delete static_cast<std::string*>(owned); },
@@ -78,6 +140,8 @@ MHD_Result Send(MHD_Connection* connection, HttpResponse response) {
   if (reply == nullptr) return MHD_NO;
   body.release();  // the reply's now
   MHD_add_response_header(reply, MHD_HTTP_HEADER_CONTENT_TYPE, response.content_type.c_str());
+  if (compressed) MHD_add_response_header(reply, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
+  for (const auto& [name, value] : kHeaders) MHD_add_response_header(reply, name, value);
   if (response.status == 405) MHD_add_response_header(reply, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
   const MHD_Result queued =
       MHD_queue_response(connection, static_cast<unsigned>(response.status), reply);
@@ -100,7 +164,7 @@ MHD_Result OnRequest(void* cls, MHD_Connection* connection, const char* url, con
                      void** per_request) {
   const bool first_call = std::exchange(*per_request, connection) == nullptr;
   if (first_call && !HasBody(connection)) return MHD_YES;
-  return Send(connection, Answer(*static_cast<const HttpRoutes*>(cls), method, url));
+  return Send(connection, Answer(*static_cast<const HttpRoutes*>(cls), connection, method, url));
 }
 
 }  // namespace

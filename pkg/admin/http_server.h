@@ -1,10 +1,12 @@
 #pragma once
 
 #include <absl/status/statusor.h>
+#include <concepts>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "pkg/admin/listen_socket.h"
 
@@ -16,13 +18,25 @@ struct HttpResponse {
   std::string body;
 };
 
-// Path → what answers it. Callbacks run on the server's thread, one at a time, for
-// GET and HEAD alike; while one runs no other client is served, so they return soon.
-using HttpRoutes = std::map<std::string, std::function<HttpResponse()>>;
+// What answers a path. Callbacks run on the server's thread, one at a time, for GET and
+// HEAD alike; while one runs no other client is served, so they return soon.
+struct HttpRoute {
+  HttpRoute() = default;
+  template <std::invocable Answer>
+  HttpRoute(Answer a, bool local = false)  // NOLINT(google-explicit-constructor): a route is one
+      : answer(std::move(a)), local_only(local) {}
+
+  std::function<HttpResponse()> answer;
+  // Only for clients on this machine, who also call it by an address or localhost: a page
+  // in someone's browser cannot read it by giving its own name this machine's address.
+  bool local_only = false;
+};
+using HttpRoutes = std::map<std::string, HttpRoute>;
 
 // A small read-only HTTP/1.1 server for pages about this process: GET and HEAD of
-// fixed paths, nothing else. One thread of its own (libmicrohttpd, epoll), which
-// inherits the caller's signal mask.
+// fixed paths, nothing else. Larger bodies are compressed for those who accept gzip.
+// Every answer forbids scripts but this server's own, framing and caching. One thread of its own
+// (libmicrohttpd, epoll), which inherits the caller's signal mask.
 //
 //   auto server = HttpServer::Start({.address = "127.0.0.1:9151"}, AdminRoutes(sources));
 //   if (!server.ok()) return server.status();   // cannot listen on 127.0.0.1:9151: …

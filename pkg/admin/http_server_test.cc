@@ -29,13 +29,15 @@ std::unique_ptr<HttpServer> ServePages(std::vector<std::string> not_ready = {}) 
   return Serve(AdminRoutes({.metrics = [] { return "cashew_build_info 1\n"; },
                             .pools_json = [] { return "{\"pools\":[]}"; },
                             .config_text = [] { return "alpha:\n  hash: md5\n"; },
+                            .status_json = [] { return "{}"; },
                             .not_ready_reasons = [not_ready] { return not_ready; },
                             .version = "1.2.3"}));
 }
 
-std::string Ask(int port, const std::string& method, const std::string& path) {
+std::string Ask(int port, const std::string& method, const std::string& path,
+                const std::string& headers = "Host: localhost\r\n") {
   TestClient client(port);
-  client.Write(fmt::format("{} {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", method, path));
+  client.Write(fmt::format("{} {} HTTP/1.1\r\n{}Connection: close\r\n\r\n", method, path, headers));
   return client.ReadToEnd();
 }
 
@@ -61,7 +63,7 @@ TEST(HttpServer, IndexLinksEveryPage) {
   auto server = ServePages();
   const std::string index = Ask(server->port(), "GET", "/");
   EXPECT_THAT(index, HasSubstr("cashew 1.2.3"));
-  for (const char* page : {"/metrics", "/livez", "/readyz", "/pools", "/config"}) {
+  for (const char* page : {"/status", "/metrics", "/livez", "/readyz", "/pools", "/config"}) {
     EXPECT_THAT(index, HasSubstr(fmt::format("<a href=\"{}\">", page)));
     EXPECT_THAT(Ask(server->port(), "GET", page), StartsWith("HTTP/1.1 200 "));
   }
@@ -82,6 +84,60 @@ TEST(HttpServer, HeadHasTheHeadersOfGetAndNoBody) {
   EXPECT_THAT(
       Ask(server->port(), "HEAD", "/livez"),
       AllOf(StartsWith("HTTP/1.1 200 "), HasSubstr("Content-Length: 3\r\n"), EndsWith("\r\n\r\n")));
+}
+
+TEST(HttpServer, CompressesLargePagesForThoseWhoAcceptIt) {
+  auto server = Serve({{"/large", [] {
+                          return HttpResponse{200, "text/plain", std::string(100'000, 'x')};
+                        }}});
+  const int port = server->port();
+  const std::string zipped = Ask(port, "GET", "/large", "Host: x\r\nAccept-Encoding: gzip\r\n");
+  EXPECT_THAT(zipped,
+              AllOf(HasSubstr("Content-Encoding: gzip\r\n"), HasSubstr("\r\n\r\n\x1f\x8b")));
+  EXPECT_LT(zipped.size(), 2000u);
+  const std::string plain = Ask(port, "GET", "/large", "Host: x\r\n");
+  EXPECT_THAT(plain, AllOf(Not(HasSubstr("Content-Encoding")), HasSubstr("Vary: Accept-Encoding")));
+  EXPECT_GT(plain.size(), 100'000u);
+}
+
+TEST(HttpServer, EveryAnswerForbidsForeignScripts) {
+  auto server = ServePages();
+  for (const char* path : {"/", "/status", "/nothing"}) {
+    EXPECT_THAT(Ask(server->port(), "GET", path),
+                AllOf(HasSubstr("Content-Security-Policy: default-src 'none'"),
+                      HasSubstr("X-Content-Type-Options: nosniff\r\n")))
+        << path;
+  }
+  EXPECT_THAT(Ask(server->port(), "GET", "/status"),
+              AllOf(Not(HasSubstr("<style")), Not(HasSubstr(" style=")), Not(HasSubstr("onload"))));
+}
+
+// A page of evil.example, whose name was made to mean 127.0.0.1, reads what its browser may.
+TEST(HttpServer, ConfigAndStatusAreForThisMachineUnderItsOwnName) {
+  auto server = ServePages();
+  for (const char* path : {"/config", "/status", "/status.json"}) {
+    for (const char* host : {"evil.example", "evil.example:9151", "localhost.evil.example"}) {
+      EXPECT_THAT(Ask(server->port(), "GET", path, fmt::format("Host: {}\r\n", host)),
+                  AllOf(StartsWith("HTTP/1.1 403 "), HasSubstr("admin_public")))
+          << path << " as " << host;
+    }
+    for (const char* host : {"localhost", "localhost:9151", "127.0.0.1:9151", "[::1]:9151"}) {
+      EXPECT_THAT(Ask(server->port(), "GET", path, fmt::format("Host: {}\r\n", host)),
+                  StartsWith("HTTP/1.1 200 "))
+          << path << " as " << host;
+    }
+  }
+  EXPECT_THAT(Ask(server->port(), "GET", "/metrics", "Host: cashew.example\r\n"),
+              StartsWith("HTTP/1.1 200 "));
+}
+
+TEST(HttpServer, AdminPublicShowsAllToEveryone) {
+  AdminSources sources;
+  sources.config_text = [] { return "alpha:\n"; };
+  sources.show_all_to_everyone = true;
+  auto server = Serve(AdminRoutes(sources));
+  EXPECT_THAT(Ask(server->port(), "GET", "/config", "Host: cashew.example\r\n"),
+              StartsWith("HTTP/1.1 200 "));
 }
 
 TEST(HttpServer, RefusesOtherMethodsAndNamesThoseItKnows) {

@@ -1,9 +1,13 @@
 #include "pkg/admin/pages.h"
 
+#include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 #include <memory>
 #include <string_view>
 #include <utility>
+
+#include "pkg/admin/status_page.h"
 
 namespace cashew::admin {
 namespace {
@@ -17,6 +21,7 @@ struct Page {
   const char* path;
   const char* about;
   HttpResponse (*render)(const AdminSources&);
+  bool local_only = false;
 };
 
 HttpResponse Readiness(const AdminSources& sources) {
@@ -26,6 +31,11 @@ HttpResponse Readiness(const AdminSources& sources) {
 }
 
 constexpr Page kPages[] = {
+    {"/status", "pools, servers and rates, live",
+     [](const AdminSources&) {
+       return HttpResponse{200, kHtml, std::string(kStatusHtml)};
+     },
+     true},
     {"/metrics", "metrics for Prometheus",
      [](const AdminSources& s) {
        return HttpResponse{200, kPrometheusText, s.metrics()};
@@ -42,12 +52,33 @@ constexpr Page kPages[] = {
     {"/config", "the configuration in use",
      [](const AdminSources& s) {
        return HttpResponse{200, kPlainText, s.config_text()};
+     },
+     true},
+};
+
+// What /status is made of; not in the index.
+constexpr Page kStatusParts[] = {
+    {"/status.js", "",
+     [](const AdminSources&) {
+       return HttpResponse{200, "text/javascript; charset=utf-8", std::string(kStatusJs)};
+     },
+     true},
+    {"/status.css", "",
+     [](const AdminSources&) {
+       return HttpResponse{200, "text/css; charset=utf-8", std::string(kStatusCss)};
      }},
+    {"/status.json", "",
+     [](const AdminSources& s) {
+       return HttpResponse{200, kJson, s.status_json()};
+     },
+     true},
 };
 
 HttpResponse Index(const AdminSources& sources) {
   std::string body = fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\"><head><title>cashew</title></head><body>\n"
+      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+      "<meta name=\"viewport\" content=\"width=device-width\"><title>cashew</title>"
+      "<link rel=\"stylesheet\" href=\"status.css\"></head><body>\n"
       "<h1>cashew {}</h1>\n<ul>\n",
       sources.version);
   for (const Page& page : kPages) {
@@ -63,9 +94,12 @@ HttpRoutes AdminRoutes(AdminSources sources) {
   const auto shared = std::make_shared<const AdminSources>(std::move(sources));
   HttpRoutes routes;
   routes["/"] = [shared] { return Index(*shared); };
-  for (const Page& page : kPages) {
-    routes[page.path] = [shared, &page] { return page.render(*shared); };
-  }
+  const auto add = [&](const Page& page) {
+    routes[page.path] = HttpRoute([shared, &page] { return page.render(*shared); },
+                                  page.local_only && !shared->show_all_to_everyone);
+  };
+  std::for_each(std::begin(kPages), std::end(kPages), add);
+  std::for_each(std::begin(kStatusParts), std::end(kStatusParts), add);
   return routes;
 }
 

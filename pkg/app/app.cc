@@ -10,6 +10,7 @@
 #include "pkg/app/machine.h"
 #include "pkg/app/places.h"
 #include "pkg/app/reports.h"
+#include "pkg/app/status_report.h"
 #include "pkg/base/build_info.h"
 #include "pkg/base/log.h"
 #include "pkg/metrics/process_stats.h"
@@ -60,6 +61,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(Options options) {
 absl::Status App::Init() {
   const config::Global& global = options_.config.global;
   RaiseDescriptorLimit();
+  registry_.SetProcessState(metrics::ProcessStateMetric::kReloadedAt, started_us_);
   services_.registry = &registry_;
   services_.budget = &budget_;
   services_.failures = &board_;
@@ -163,6 +165,8 @@ absl::Status App::StartAdmin() {
   sources.metrics = [this] { return Prometheus(); };
   sources.pools_json = [this] { return PoolsJson(control_->Pools(), registry_.Collect()); };
   sources.config_text = [this] { return DescribeConfig(control_->Configuration()); };
+  sources.status_json = [this] { return Status(); };
+  sources.show_all_to_everyone = global.admin_public;
   sources.not_ready_reasons = [this] { return control_->NotReadyReasons(); };
   sources.version = base::kVersion;
   auto server = admin::HttpServer::Start(
@@ -268,6 +272,13 @@ std::string App::StatsJson() const {
   header.uptime_s = (now_us - started_us_) / 1'000'000;
   header.timestamp_s = now_us / 1'000'000;
   return metrics::StatsJson(registry_.Collect(), header);
+}
+
+std::string App::Status() const {
+  const int64_t now_us = base::RealClock().WallUs();
+  return app::StatusJson({HostName(), base::kVersion, now_us / 1000,
+                          (now_us - started_us_) / 1'000'000, control_->NotReadyReasons()},
+                         control_->Pools(), registry_.Collect());
 }
 
 std::string App::Prometheus() const {

@@ -67,6 +67,7 @@ class App {
   void FillStatus(rpc::ProxyStatus* status) const;
   std::string StatsJson() const;
   std::string Prometheus() const;
+  std::string Status() const;
   void StopAll();
 
   Options options_;

@@ -264,6 +264,9 @@ void PoolControl::Publish(std::function<void()> adopted) {
   set(State::kRingChecksum, snapshot_->ring().checksum());
   set(State::kMembershipVersion, static_cast<int64_t>(snapshot_->version()));
   set(State::kLiveServers, snapshot_->live_servers());
+  set(State::kServers, static_cast<int64_t>(snapshot_->servers().size()));
+  set(State::kListenCertificate, transports_.listen->certificate_expiry_us());
+  set(State::kServerCertificate, transports_.servers->certificate_expiry_us());
   Post(snapshot_, std::move(adopted));
   ArmExpiry();
   services_.published(*this);

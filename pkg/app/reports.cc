@@ -64,15 +64,6 @@ Json DescribePool(const config::Pool& pool) {
   return json;
 }
 
-// What a server is to a request that comes now.
-std::string StateOf(const pool::ServerView& server) {
-  if (!server.healthy) return "ejected";
-  if (server.held) return "held";
-  pool::ServerState state = server.spec.state;
-  if (server.override && server.override->state) state = *server.override->state;
-  return state == pool::ServerState::kReady ? "live" : pool::ServerStateName(state);
-}
-
 Json DescribeServer(const pool::ServerView& server) {
   Json json = {{"name", server.spec.name}, {"address", server.spec.Address()},
                {"ip", server.ip},          {"weight", server.spec.weight},
@@ -89,6 +80,14 @@ Json DescribeServer(const pool::ServerView& server) {
 }
 
 }  // namespace
+
+std::string StateOf(const pool::ServerView& server) {
+  if (!server.healthy) return "ejected";
+  if (server.held) return "held";
+  pool::ServerState state = server.spec.state;
+  if (server.override && server.override->state) state = *server.override->state;
+  return state == pool::ServerState::kReady ? "live" : pool::ServerStateName(state);
+}
 
 std::string DescribeConfig(const config::Config& config) {
   Json json;

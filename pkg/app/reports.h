@@ -17,6 +17,9 @@ namespace cashew::app {
 // The configuration in use, as JSON; secrets are shown as "(hidden)".
 std::string DescribeConfig(const config::Config& config);
 
+// What a server is to a request that comes now: "live", "ejected", "down", "draining", "held".
+std::string StateOf(const pool::ServerView& server);
+
 // Pools, servers, addresses and health, as JSON.
 std::string PoolsJson(const std::vector<std::shared_ptr<const pool::PoolView>>& pools,
                       const metrics::Totals& totals);

@@ -147,6 +147,7 @@ struct Global : Located {
   // configured must be had; a default one that cannot be had is only worth a warning.
   std::string admin = "127.0.0.1:9151";
   bool admin_configured = false;
+  bool admin_public = false;  // /config and /status for clients on other machines, too
   std::string grpc;  // empty unless configured: the app picks a unix socket in its run directory
   bool grpc_configured = false;
   std::optional<GrpcTls> grpc_tls;

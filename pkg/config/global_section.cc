@@ -106,6 +106,7 @@ constexpr KeyRow<Global> kGlobalRows[] = {
     {"workers", ReadWorkers},
     {"admin",
      [](const Field& f, Global* g) { g->admin_configured = f.Read(ParseAdmin, &g->admin); }},
+    {"admin_public", [](const Field& f, Global* g) { f.Read(ParseBool, &g->admin_public); }},
     {"grpc", [](const Field& f, Global* g) { g->grpc_configured = f.Read(ParseGrpc, &g->grpc); }},
     {"grpc_tls", ReadGrpcTls},
     {"state_dir", [](const Field& f, Global* g) { f.ReadText(&g->state_dir); }},

@@ -110,6 +110,7 @@ void Board::Readmit(const std::string& pool, const std::string& name) {
   int limit = 1;
   Server* server = Find(pool, name, &limit);
   if (server == nullptr) return;
+  if (server->out) (*server->own)[ServerMetric::kReadmissions].Add(1);
   server->out = false;
   server->failures = 0;
 }

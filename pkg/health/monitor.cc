@@ -64,6 +64,9 @@ bool Monitor::Enough(bool answered) {
 
 void Monitor::OnProbe(bool answered) {
   probe_ = nullptr;
+  if (auto* cells = board_->cells(target_.pool, target_.server); cells != nullptr && !answered) {
+    (*cells)[metrics::ServerMetric::kProbeFailures].Add(1);
+  }
   const bool enough = Enough(answered);
   switch (state_) {
     case State::kConfirming:

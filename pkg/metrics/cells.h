@@ -1,10 +1,11 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include "pkg/metrics/cell.h"
+#include "pkg/metrics/histogram.h"
 #include "pkg/metrics/table.h"
 
 namespace cashew::metrics {
@@ -15,22 +16,19 @@ enum class PoolMetric : uint8_t { CASHEW_POOL_METRICS(CASHEW_METRIC_ID) kCount }
 enum class ServerMetric : uint8_t { CASHEW_SERVER_METRICS(CASHEW_METRIC_ID) kCount };
 enum class PoolStateMetric : uint8_t { CASHEW_POOL_STATE_METRICS(CASHEW_METRIC_ID) kCount };
 enum class ServerStateMetric : uint8_t { CASHEW_SERVER_STATE_METRICS(CASHEW_METRIC_ID) kCount };
+enum class ProcessStateMetric : uint8_t { CASHEW_PROCESS_STATE_METRICS(CASHEW_METRIC_ID) kCount };
+enum class WorkerMetric : uint8_t { CASHEW_WORKER_METRICS(CASHEW_METRIC_ID) kCount };
+enum class ClassMetric : uint8_t { CASHEW_CLASS_METRICS(CASHEW_METRIC_ID) kCount };
 #undef CASHEW_METRIC_ID
 
-// One number with one writer (a worker, or the control thread) and any number of
-// readers. Relaxed load and store are enough: a reader wants a recent value, not
-// an ordering between values.
-class MetricCell {
- public:
-  void Add(int64_t n) {
-    v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
-  void Set(int64_t n) { v_.store(n, std::memory_order_relaxed); }
-  int64_t Get() const { return v_.load(std::memory_order_relaxed); }
+#define CASHEW_LABEL_ID(id, label, meaning) id,
+enum class CommandClass : uint8_t { CASHEW_COMMAND_CLASSES(CASHEW_LABEL_ID) kCount };
+enum class ErrorKind : uint8_t { CASHEW_ERROR_KINDS(CASHEW_LABEL_ID) kCount };
+#undef CASHEW_LABEL_ID
 
- private:
-  std::atomic<int64_t> v_{0};
-};
+#define CASHEW_HISTOGRAM_ID(id, prom, labels, help) id,
+enum class HistogramMetric : uint8_t { CASHEW_HISTOGRAMS(CASHEW_HISTOGRAM_ID) kCount };
+#undef CASHEW_HISTOGRAM_ID
 
 // The cells of the process, one pool or one server, written by one thread. Aligned so that no
 // cache line is written by two workers.
@@ -45,7 +43,26 @@ class alignas(64) Cells {
 };
 
 using ProcessCells = Cells<ProcessMetric>;
-using PoolCells = Cells<PoolMetric>;
-using ServerCells = Cells<ServerMetric>;
+
+// Requests of one class.
+struct ClassCells : Cells<ClassMetric> {
+  Histogram duration;  // kRequestDuration
+};
+
+struct PoolCells : Cells<PoolMetric> {
+  std::array<ClassCells, static_cast<size_t>(CommandClass::kCount)> classes;
+  Cells<ErrorKind> errors;
+  Histogram queue_duration;
+
+  ClassCells& of(CommandClass id) { return classes[static_cast<size_t>(id)]; }
+};
+
+struct ServerCells : Cells<ServerMetric> {
+  Histogram response_duration;
+};
+
+struct WorkerCells : Cells<WorkerMetric> {
+  Histogram loop_lag;
+};
 
 }  // namespace cashew::metrics

@@ -33,6 +33,7 @@ To add a metric, add a row to the table and write its cell; both exports and thi
 std::string_view TypeName(MetricKind kind) {
   switch (kind) {
     case MetricKind::kCounter:
+    case MetricKind::kSeconds:
       return "counter";
     case MetricKind::kGauge:
       return "gauge";
@@ -59,6 +60,32 @@ void AppendHeading(std::string* out, std::string_view title) {
       title);
 }
 
+void AppendHistogram(std::string* out, HistogramMetric id) {
+  const HistogramRow& row = kHistogramRows[static_cast<size_t>(id)];
+  fmt::format_to(std::back_inserter(*out), "| {} | – | histogram (`{}`) | {} |\n",
+                 Code("cashew_", row.prometheus_name), row.labels, PrometheusHelp(row.help));
+}
+
+// What a label's fixed values mean.
+template <typename Rows>
+void AppendLabels(std::string* out, std::string_view title, const Rows& rows) {
+  fmt::format_to(std::back_inserter(*out), "\n## {}\n\n| value | meaning |\n| --- | --- |\n",
+                 title);
+  for (const LabelRow& row : rows) {
+    fmt::format_to(std::back_inserter(*out), "| `{}` | {} |\n", row.label, row.meaning);
+  }
+}
+
+void AppendBuckets(std::string* out) {
+  *out +=
+      "\n## Buckets of the histograms\n\nUpper bounds in seconds, the same for all, so that "
+      "they can be added up:\n\n";
+  for (const int64_t bound : kBucketBoundsNs) {
+    fmt::format_to(std::back_inserter(*out), "{}, ", static_cast<double>(bound) / 1e9);
+  }
+  *out += "+Inf.\n";
+}
+
 template <typename Id>
 void AppendRows(std::string* out) {
   for (const MetricRow& row : RowsOf(Id{})) {
@@ -79,12 +106,26 @@ std::string MetricsMarkdown() {
   AppendLine(&out, Code("", prom), "–", MetricKind::kind, help);
   CASHEW_OS_METRICS(CASHEW_OS_LINE)
 #undef CASHEW_OS_LINE
+  AppendRows<ProcessStateMetric>(&out);
+  AppendHeading(&out, "A worker (label `worker`, its number)");
+  AppendRows<WorkerMetric>(&out);
+  AppendHistogram(&out, HistogramMetric::kLoopLag);
   AppendHeading(&out, "A pool (label `pool`)");
   AppendRows<PoolMetric>(&out);
   AppendRows<PoolStateMetric>(&out);
+  AppendHistogram(&out, HistogramMetric::kQueueDuration);
+  AppendHeading(&out, "A pool's commands (labels `pool`, `class`)");
+  AppendRows<ClassMetric>(&out);
+  AppendHistogram(&out, HistogramMetric::kRequestDuration);
+  AppendHeading(&out, "A pool's errors (labels `pool`, `kind`)");
+  AppendLine(&out, Code("cashew_", kErrorsName), "–", MetricKind::kCounter, kErrorsHelp);
   AppendHeading(&out, "A server (labels `pool`, `server`)");
   AppendRows<ServerMetric>(&out);
   AppendRows<ServerStateMetric>(&out);
+  AppendHistogram(&out, HistogramMetric::kResponseDuration);
+  AppendLabels(&out, "Values of `class`", kClassLabels);
+  AppendLabels(&out, "Values of `kind`", kErrorLabels);
+  AppendBuckets(&out);
   return out;
 }
 

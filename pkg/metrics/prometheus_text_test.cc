@@ -52,7 +52,7 @@ class Exposition {
       EXPECT_TRUE(helps_.emplace(family_, rest).second) << "family twice: " << line;
     } else if (Skip(&rest, "# TYPE ")) {
       EXPECT_EQ(ReadName(&rest), family_) << "TYPE outside of its family: " << line;
-      EXPECT_TRUE(rest == " counter" || rest == " gauge") << line;
+      EXPECT_TRUE(rest == " counter" || rest == " gauge" || rest == " histogram") << line;
       EXPECT_TRUE(types_.emplace(family_, rest.substr(1)).second) << "TYPE twice: " << line;
     } else {
       ReadSample(line);
@@ -61,7 +61,8 @@ class Exposition {
 
   void ReadSample(const std::string& line) {
     std::string_view rest = line;
-    EXPECT_EQ(ReadName(&rest), family_) << "sample outside of its family: " << line;
+    const std::string name = ReadName(&rest);
+    EXPECT_TRUE(BelongsToFamily(name)) << "sample outside of its family: " << line;
     EXPECT_EQ(types_.count(family_), 1u) << "sample before TYPE: " << line;
     Labels labels;
     if (Skip(&rest, "{")) labels = ReadLabels(&rest);
@@ -69,8 +70,13 @@ class Exposition {
     double value = 0;
     const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
     EXPECT_TRUE(error == std::errc() && end == rest.data() + rest.size()) << line;
-    EXPECT_TRUE(samples_.emplace(std::pair(family_, labels), value).second)
+    EXPECT_TRUE(samples_.emplace(std::pair(name, labels), value).second)
         << "series twice: " << line;
+  }
+
+  bool BelongsToFamily(const std::string& name) const {
+    if (types_.at(family_) != "histogram") return name == family_;
+    return name == family_ + "_bucket" || name == family_ + "_sum" || name == family_ + "_count";
   }
 
   // Up to and including the closing brace.
@@ -125,6 +131,7 @@ class Exposition {
 Totals TwoPools() {
   Totals totals;
   totals.process[ProcessMetric::kTotalConnections] = 22;
+  totals.workers.resize(1);
   totals.pools.push_back({"beta", {}, {}, {{"shard-0", {}, {}}, {"shard-1", {}, {}}}});
   totals.pools.push_back({"alpha", {}, {}, {{"cache-0", {}, {}}}});
   PoolTotals& alpha = totals.pools[1];
@@ -160,7 +167,8 @@ TEST(PrometheusText, HasEveryRowOfTheTableInItsType) {
       if (row.prometheus_name.empty()) continue;
       const std::string name = "cashew_" + std::string(row.prometheus_name);
       ASSERT_TRUE(page.Has(name)) << name;
-      EXPECT_EQ(page.Type(name), row.kind == MetricKind::kCounter ? "counter" : "gauge") << name;
+      const bool grows = row.kind == MetricKind::kCounter || row.kind == MetricKind::kSeconds;
+      EXPECT_EQ(page.Type(name), grows ? "counter" : "gauge") << name;
     }
   };
   check(kProcessRows);
@@ -168,6 +176,76 @@ TEST(PrometheusText, HasEveryRowOfTheTableInItsType) {
   check(kServerRows);
   check(kPoolStateRows);
   check(kServerStateRows);
+  check(kProcessStateRows);
+  check(kWorkerRows);
+  check(kClassRows);
+  for (const HistogramRow& row : kHistogramRows) {
+    EXPECT_EQ(page.Type("cashew_" + std::string(row.prometheus_name)), "histogram");
+  }
+}
+
+TEST(PrometheusText, AHistogramsBucketsAreCumulativeAndEndWithTheCount) {
+  Totals totals = TwoPools();
+  Histogram histogram;
+  for (const int64_t us : {10, 50, 51, 700, 700, 20'000'000}) histogram.Add(us * 1000);
+  totals.pools[1].servers[0].response_duration.Add(histogram);
+  const Exposition page(PrometheusText(totals, {}, "1"));
+  const auto bucket = [&](const std::string& le) {
+    return page.Value("cashew_server_response_duration_seconds_bucket",
+                      {{"pool", "alpha"}, {"server", "cache-0"}, {"le", le}});
+  };
+  const Labels cache = {{"pool", "alpha"}, {"server", "cache-0"}};
+  EXPECT_EQ(bucket("5e-05"), 2);
+  EXPECT_EQ(bucket("0.0001"), 3);
+  EXPECT_EQ(bucket("0.0005"), 3);
+  EXPECT_EQ(bucket("0.001"), 5);
+  EXPECT_EQ(bucket("10"), 5);
+  EXPECT_EQ(bucket("+Inf"), 6);
+  EXPECT_EQ(page.Value("cashew_server_response_duration_seconds_count", cache), 6);
+  EXPECT_DOUBLE_EQ(page.Value("cashew_server_response_duration_seconds_sum", cache), 20.001511);
+}
+
+TEST(PrometheusText, LabelsClassesErrorsAndWorkers) {
+  Totals totals = TwoPools();
+  totals.workers.resize(2);
+  totals.workers[1].values[WorkerMetric::kBusy] = 1'500'000'000;
+  PoolTotals& alpha = totals.pools[1];
+  alpha.classes[static_cast<size_t>(CommandClass::kGet)].values[ClassMetric::kRequests] = 5;
+  alpha.errors[ErrorKind::kTimeout] = 3;
+  totals.state[ProcessStateMetric::kReloadedAt] = 2'500'000;
+  const Exposition page(PrometheusText(totals, {}, "1"));
+  EXPECT_EQ(page.Value("cashew_requests_total", {{"pool", "alpha"}, {"class", "get"}}), 5);
+  EXPECT_EQ(page.Value("cashew_requests_total", {{"pool", "beta"}, {"class", "local"}}), 0);
+  EXPECT_EQ(page.Value("cashew_client_errors_total", {{"pool", "alpha"}, {"kind", "timeout"}}), 3);
+  EXPECT_EQ(page.Value("cashew_worker_busy_seconds_total", {{"worker", "1"}}), 1.5);
+  EXPECT_EQ(page.Value("cashew_config_reload_timestamp_seconds"), 2.5);
+}
+
+// A scrape takes CPU that the workers could have; with prometheus-cpp's serializer this
+// took 130 to 190 ms.
+TEST(PrometheusText, TwentyPoolsOfAHundredServersAreWrittenInUnder50Ms) {
+  Totals totals;
+  totals.workers.resize(2);
+  for (int p = 0; p < 20; ++p) {
+    PoolTotals& pool = totals.pools.emplace_back();
+    pool.name = "pool-" + std::to_string(p);
+    for (int s = 0; s < 100; ++s) {
+      ServerTotals& server = pool.servers.emplace_back();
+      server.name = "cache-" + std::to_string(s);
+      server.values[ServerMetric::kRequests] = 1'234'567;
+      server.response_duration.counts.fill(99);
+    }
+  }
+  std::chrono::duration<double> best(1e9);
+  for (int i = 0; i < 5; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    const std::string text = PrometheusText(totals, {}, "1");
+    best = std::min<std::chrono::duration<double>>(best, std::chrono::steady_clock::now() - begin);
+    ASSERT_GT(text.size(), 1'000'000u);
+  }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT_LT(best.count(), 0.050);
+#endif
 }
 
 // Prometheus' naming rules, as `promtool check metrics` sees them.

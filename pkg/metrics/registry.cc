@@ -18,17 +18,41 @@ std::shared_ptr<Cells> FindOrMake(std::vector<std::shared_ptr<Cells>>& per_write
 }
 
 template <typename Id>
-Values<Id> AddUp(const std::vector<std::shared_ptr<Cells<Id>>>& per_writer) {
-  Values<Id> total;
-  for (const auto& cells : per_writer) {
-    if (!cells) continue;
-    for (size_t i = 0; i < total.array.size(); ++i) {
-      const int64_t value = (*cells)[static_cast<Id>(i)].Get();
-      int64_t& sum = total.array[i];
-      sum = RowsOf(Id{})[i].kind == MetricKind::kTimestamp ? std::max(sum, value) : sum + value;
-    }
+void AddTo(Values<Id>* total, const Cells<Id>& cells) {
+  for (size_t i = 0; i < total->array.size(); ++i) {
+    const int64_t value = cells[static_cast<Id>(i)].Get();
+    int64_t& sum = total->array[i];
+    sum = RowsOf(Id{})[i].kind == MetricKind::kTimestamp ? std::max(sum, value) : sum + value;
   }
-  return total;
+}
+
+void AddTo(Values<ErrorKind>* total, const Cells<ErrorKind>& cells) {
+  for (size_t i = 0; i < total->array.size(); ++i) {
+    total->array[i] += cells[static_cast<ErrorKind>(i)].Get();
+  }
+}
+
+void AddTo(PoolTotals* total, const PoolCells& cells) {
+  AddTo(&total->values, cells);
+  AddTo(&total->errors, cells.errors);
+  total->queue_duration.Add(cells.queue_duration);
+  for (size_t i = 0; i < total->classes.size(); ++i) {
+    AddTo(&total->classes[i].values, cells.classes[i]);
+    total->classes[i].duration.Add(cells.classes[i].duration);
+  }
+}
+
+void AddTo(ServerTotals* total, const ServerCells& cells) {
+  AddTo(&total->values, cells);
+  total->response_duration.Add(cells.response_duration);
+}
+
+// Those of all writers.
+template <typename Total, typename SomeCells>
+void AddAll(Total* total, const std::vector<std::shared_ptr<SomeCells>>& per_writer) {
+  for (const auto& cells : per_writer) {
+    if (cells) AddTo(total, *cells);
+  }
 }
 
 template <typename Cells>
@@ -56,6 +80,11 @@ Registry::Registry(int writers) : writers_(static_cast<size_t>(writers)) {}
 std::shared_ptr<ProcessCells> Registry::Process(int writer) {
   base::MutexLock lock(&mu_);
   return FindOrMake(process_, writers_, writer);
+}
+
+std::shared_ptr<WorkerCells> Registry::Worker(int writer) {
+  base::MutexLock lock(&mu_);
+  return FindOrMake(workers_, writers_, writer);
 }
 
 std::shared_ptr<PoolCells> Registry::Pool(const std::string& pool, int writer) {
@@ -120,6 +149,22 @@ void Registry::PruneServers(PoolEntry& pool) {
   }
 }
 
+void Registry::SetProcessState(ProcessStateMetric id, int64_t value) {
+  base::MutexLock lock(&mu_);
+  state_[id] = value;
+}
+
+void Registry::AddProcessState(ProcessStateMetric id, int64_t value) {
+  base::MutexLock lock(&mu_);
+  state_[id] += value;
+}
+
+void Registry::AddPoolState(const std::string& pool, PoolStateMetric id, int64_t value) {
+  base::MutexLock lock(&mu_);
+  auto it = pools_.find(pool);
+  if (it != pools_.end() && it->second.declared) it->second.state[id] += value;
+}
+
 void Registry::SetPoolState(const std::string& pool, PoolStateMetric id, int64_t value) {
   base::MutexLock lock(&mu_);
   auto it = pools_.find(pool);
@@ -138,7 +183,14 @@ void Registry::SetServerState(const std::string& pool, const std::string& server
 Totals Registry::Collect() const {
   base::MutexLock lock(&mu_);
   Totals totals;
-  totals.process = AddUp(process_);
+  AddAll(&totals.process, process_);
+  totals.state = state_;
+  for (const auto& cells : workers_) {
+    if (!cells) continue;
+    WorkerTotals& worker = totals.workers.emplace_back();
+    AddTo(&worker.values, *cells);
+    worker.loop_lag.Add(cells->loop_lag);
+  }
   for (const auto& [name, pool] : pools_) {
     if (pool.declared) totals.pools.push_back(CollectPool(name, pool));
   }
@@ -146,11 +198,13 @@ Totals Registry::Collect() const {
 }
 
 PoolTotals Registry::CollectPool(const std::string& name, const PoolEntry& pool) {
-  PoolTotals totals{name, AddUp(pool.cells), pool.state, {}};
+  PoolTotals totals{name, {}, pool.state, {}};
+  AddAll(&totals, pool.cells);
   totals.servers.reserve(pool.order.size());
   for (const std::string& server : pool.order) {
     const ServerEntry& entry = pool.servers.at(server);
-    totals.servers.push_back({server, AddUp(entry.cells), entry.state});
+    totals.servers.push_back({server, {}, entry.state});
+    AddAll(&totals.servers.back(), entry.cells);
   }
   int64_t ejects = pool.forgotten_ejects;
   for (const auto& [server, entry] : pool.servers) ejects += Ejects(entry.cells);

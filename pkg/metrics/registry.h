@@ -42,6 +42,8 @@ class Registry {
   // declared work but are not exported: a worker may be late and still run the
   // previous snapshot. REQUIRES: 0 <= writer < writers.
   std::shared_ptr<ProcessCells> Process(int writer);
+  // Of writers that are workers; those that never asked are not exported.
+  std::shared_ptr<WorkerCells> Worker(int writer);
   std::shared_ptr<PoolCells> Pool(const std::string& pool, int writer);
   std::shared_ptr<ServerCells> Server(const std::string& pool, const std::string& server,
                                       int writer);
@@ -51,9 +53,14 @@ class Registry {
   void SetServers(const std::string& pool, std::vector<std::string> names_in_index_order);
   void RemovePool(const std::string& pool);
 
+  // What the control thread knows about the process: a counter is added to, the rest set.
+  void SetProcessState(ProcessStateMetric id, int64_t value);
+  void AddProcessState(ProcessStateMetric id, int64_t value);
+
   // What the control thread knows about a declared pool or server; ignored for
   // others. A server is healthy until said otherwise.
   void SetPoolState(const std::string& pool, PoolStateMetric id, int64_t value);
+  void AddPoolState(const std::string& pool, PoolStateMetric id, int64_t value);
   void SetServerState(const std::string& pool, const std::string& server, ServerStateMetric id,
                       int64_t value);
 
@@ -96,6 +103,8 @@ class Registry {
   const size_t writers_;
   mutable base::Mutex mu_;
   PerWriter<ProcessCells> process_ CASHEW_GUARDED_BY(mu_);
+  PerWriter<WorkerCells> workers_ CASHEW_GUARDED_BY(mu_);
+  Values<ProcessStateMetric> state_ CASHEW_GUARDED_BY(mu_);
   std::map<std::string, PoolEntry, ShorterFirst> pools_ CASHEW_GUARDED_BY(mu_);
 };
 

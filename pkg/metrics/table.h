@@ -4,10 +4,11 @@
 // Prometheus exposition and the documentation are made.
 //
 //  id, stats JSON name ("" = not in the JSON), Prometheus name without "cashew_"
-//  ("" = not exported), kind (kCounter, kGauge, kTimestamp), help
+//  ("" = not exported), kind (kCounter, kSeconds, kGauge, kTimestamp), help
 //
-// A kTimestamp is in microseconds since the epoch, 0 = never; Prometheus sees
-// seconds. Writers' cells of one row are summed, of a kTimestamp the latest counts.
+// A kTimestamp is in microseconds since the epoch, 0 = never; a kSeconds is a counter
+// of nanoseconds. Prometheus sees seconds of both. Writers' cells of one row are summed,
+// of a kTimestamp the latest counts.
 //
 // The rows that have a JSON name come first, in nutcracker's order and with its
 // help texts: readers of the stats port and of -D have seen them for a decade.
@@ -22,6 +23,30 @@
   ROW(kBufferBytes, "", "buffer_bytes", kGauge, "bytes held in buffers")     \
   ROW(kLoopRounds, "", "loop_rounds_total", kCounter, "# rounds of the workers' event loops")
 
+// No labels; set by the control thread (Registry::SetProcessState, AddProcessState).
+#define CASHEW_PROCESS_STATE_METRICS(ROW)                                             \
+  ROW(kReloads, "", "config_reloads_total", kCounter,                                 \
+      "# times a new configuration was put to use")                                   \
+  ROW(kReloadFailures, "", "config_reload_failures_total", kCounter,                  \
+      "# times a new configuration was refused; the one before stays in use")         \
+  ROW(kReloadedAt, "", "config_reload_timestamp_seconds", kTimestamp,                 \
+      "time the configuration in use was loaded, in seconds since the epoch")         \
+  ROW(kReloadFailed, "", "config_reload_failed", kGauge,                              \
+      "1 when the last reload failed, so that the file and what runs differ, else 0") \
+  ROW(kMembershipNacks, "", "membership_nacks_total", kCounter,                       \
+      "# membership updates that were refused")                                       \
+  ROW(kMembershipSavedAt, "", "membership_state_saved_timestamp_seconds", kTimestamp, \
+      "time the server lists were last saved to disk, in seconds since the epoch")    \
+  ROW(kMembershipStream, "", "membership_stream_connected", kGauge,                   \
+      "# connected clients that update server lists")
+
+// Label worker, its number.
+#define CASHEW_WORKER_METRICS(ROW)                                                         \
+  ROW(kBusy, "", "worker_busy_seconds_total", kSeconds,                                    \
+      "time the worker's loop did something else than wait; its rate is the busy ratio")   \
+  ROW(kRounds, "", "worker_rounds_total", kCounter, "# rounds of the worker's event loop") \
+  ROW(kClients, "", "worker_client_connections", kGauge, "# client connections of the worker")
+
 // Label pool. kServerEjects is computed: the sum of kEjects over the pool's
 // servers, those that left included.
 #define CASHEW_POOL_METRICS(ROW)                                                                \
@@ -34,7 +59,6 @@
       "# times we encountered a forwarding error")                                              \
   ROW(kFragments, "fragments", "fragments_total", kCounter,                                     \
       "# fragments created from a multi-vector request")                                        \
-  ROW(kRequests, "", "requests_total", kCounter, "# requests read from clients")                \
   ROW(kLocalReplies, "", "local_replies_total", kCounter,                                       \
       "# requests answered by the proxy itself, errors included")                               \
   ROW(kClientsAccepted, "", "client_accepted_total", kCounter, "# client connections accepted") \
@@ -47,8 +71,60 @@
   ROW(kClientPauses, "", "client_pauses_total", kCounter,                                       \
       "# times reading from a client stopped because it had too much in flight")                \
   ROW(kLoginsFailed, "", "client_logins_failed_total", kCounter,                                \
-      "# wrong passwords that clients gave")
+      "# wrong passwords that clients gave")                                                    \
+  ROW(kGetHits, "", "get_hits_total", kCounter, "# keys of gets that were found")               \
+  ROW(kGetMisses, "", "get_misses_total", kCounter, "# keys of gets that were not found")       \
+  ROW(kTlsHandshakes, "", "client_tls_handshakes_total", kCounter,                              \
+      "# TLS handshakes with clients that succeeded")                                           \
+  ROW(kTlsFailures, "", "client_tls_handshake_failures_total", kCounter,                        \
+      "# TLS handshakes with clients that failed")
 
+// Labels pool, class: what kind of command.
+#define CASHEW_CLASS_METRICS(ROW) \
+  ROW(kRequests, "", "requests_total", kCounter, "# requests read from clients")
+
+// The values of label class. Blocking commands wait as long as they are told to, so they
+// have a class of their own, or nobody could read the others' latency.
+//
+//  id, label, meaning
+#define CASHEW_COMMAND_CLASSES(ROW)                                                             \
+  ROW(kGet, "get", "a get of one key")                                                          \
+  ROW(kMultiGet, "multi_get", "a get of several keys")                                          \
+  ROW(kRead, "read", "any other command that changes nothing")                                  \
+  ROW(kWrite, "write", "a command that may change something")                                   \
+  ROW(kMultiWrite, "multi_write", "a command with several keys that may change something")      \
+  ROW(kBlocking, "blocking", "a command that waits for data (redis)")                           \
+  ROW(kTransaction, "transaction", "WATCH, UNWATCH, and EXEC with all that was queued (redis)") \
+  ROW(kBroadcast, "broadcast", "a command that asks every server")                              \
+  ROW(kLocal, "local", "a command that the proxy answers itself, or refuses")
+
+// The values of label kind of cashew_client_errors_total.
+//
+//  id, label, meaning
+#define CASHEW_ERROR_KINDS(ROW)                                                   \
+  ROW(kTimeout, "timeout", "the server did not answer within the pool's timeout") \
+  ROW(kUnreachable, "unreachable", "no connection to the server could be had")    \
+  ROW(kLost, "lost", "the connection to the server ended before it answered")     \
+  ROW(kProtocol, "protocol", "the server's reply made no sense")                  \
+  ROW(kNoServer, "no_server", "the pool had no server that takes requests")       \
+  ROW(kServer, "server", "the server's own error, passed on")                     \
+  ROW(kMemory, "memory", "the proxy was short of memory")                         \
+  ROW(kRefused, "refused", "the request cannot be served through this pool")      \
+  ROW(kRequest, "request", "the request is malformed, unknown or not allowed")
+
+// Durations, in buckets of pkg/metrics/histogram.h. Measured by the clock that an event
+// loop reads once a round, so each is exact to one round.
+//
+//  id, Prometheus name without "cashew_", labels, help
+#define CASHEW_HISTOGRAMS(ROW)                                                             \
+  ROW(kRequestDuration, "request_duration_seconds", "pool, class",                         \
+      "time from reading a request to handing its whole reply to the client's connection") \
+  ROW(kQueueDuration, "queue_duration_seconds", "pool",                                    \
+      "time requests waited in the proxy until they were sent to their server")            \
+  ROW(kResponseDuration, "server_response_duration_seconds", "pool, server",               \
+      "time from sending a request to its server until the whole reply was here")          \
+  ROW(kLoopLag, "loop_lag_seconds", "worker",                                              \
+      "time that rounds of the worker's event loop took, for which newer events had to wait")
 // Labels pool, server.
 #define CASHEW_SERVER_METRICS(ROW)                                                              \
   ROW(kServerEof, "server_eof", "server_eof_total", kCounter, "# eof on server connections")    \
@@ -92,7 +168,15 @@
   ROW(kExclusive, "", "server_exclusive_connections", kGauge,                                   \
       "# connections lent to one client, for WATCH or a blocking command")                      \
   ROW(kExclusiveRefused, "", "server_exclusive_refused_total", kCounter,                        \
-      "# times no connection could be lent, since exclusive_connections was reached")
+      "# times no connection could be lent, since exclusive_connections was reached")           \
+  ROW(kReadmissions, "", "server_readmissions_total", kCounter,                                 \
+      "# times this server was taken back after it had been ejected")                           \
+  ROW(kProbeFailures, "", "server_probe_failures_total", kCounter,                              \
+      "# health probes that were not answered")                                                 \
+  ROW(kTlsHandshakes, "", "server_tls_handshakes_total", kCounter,                              \
+      "# TLS handshakes with the server that succeeded")                                        \
+  ROW(kTlsFailures, "", "server_tls_handshake_failures_total", kCounter,                        \
+      "# TLS handshakes with the server that failed")
 
 // Label pool; set by the control thread when a pool's snapshot or health changes.
 #define CASHEW_POOL_STATE_METRICS(ROW)                                                            \
@@ -101,7 +185,16 @@
   ROW(kRingChecksum, "", "ring_checksum", kGauge, "checksum of the ring built from live servers") \
   ROW(kMembershipVersion, "", "membership_version", kGauge,                                       \
       "version of the server list in use; counts changes of this process")                        \
-  ROW(kLiveServers, "", "live_servers", kGauge, "# servers that take requests")
+  ROW(kServers, "", "servers", kGauge, "# servers in the list")                                   \
+  ROW(kLiveServers, "", "live_servers", kGauge, "# servers that take requests")                   \
+  ROW(kMembershipUpdates, "", "membership_updates_total", kCounter,                               \
+      "# new server lists that were put to use")                                                  \
+  ROW(kMembershipUpdatedAt, "", "membership_updated_timestamp_seconds", kTimestamp,               \
+      "time the server list in use was confirmed last, in seconds since the epoch")               \
+  ROW(kListenCertificate, "", "client_certificate_expiry_timestamp_seconds", kTimestamp,          \
+      "time the certificate shown to clients expires, in seconds since the epoch; 0 without TLS") \
+  ROW(kServerCertificate, "", "server_certificate_expiry_timestamp_seconds", kTimestamp,          \
+      "time the certificate shown to servers expires, in seconds since the epoch; 0 without one")
 
 // Labels pool, server; set by the control thread.
 #define CASHEW_SERVER_STATE_METRICS(ROW) \

@@ -23,6 +23,17 @@ struct ServerTotals {
   std::string name;
   Values<ServerMetric> values;
   Values<ServerStateMetric> state;
+  HistogramTotals response_duration = {};
+};
+
+struct ClassTotals {
+  Values<ClassMetric> values;
+  HistogramTotals duration;
+};
+
+struct WorkerTotals {
+  Values<WorkerMetric> values;
+  HistogramTotals loop_lag;
 };
 
 struct PoolTotals {
@@ -30,6 +41,9 @@ struct PoolTotals {
   Values<PoolMetric> values;
   Values<PoolStateMetric> state;
   std::vector<ServerTotals> servers;  // in index order
+  std::array<ClassTotals, static_cast<size_t>(CommandClass::kCount)> classes = {};
+  Values<ErrorKind> errors = {};
+  HistogramTotals queue_duration = {};
 };
 
 // What all exports are made from: the writers' cells added up. A plain value that
@@ -37,6 +51,8 @@ struct PoolTotals {
 // names first, then bytewise.
 struct Totals {
   Values<ProcessMetric> process;
+  Values<ProcessStateMetric> state;
+  std::vector<WorkerTotals> workers;  // by number
   std::vector<PoolTotals> pools;
 };
 

@@ -51,6 +51,9 @@ class TransportFactory {
   virtual ~TransportFactory() = default;
   virtual std::unique_ptr<Transport> New(int fd) const = 0;
   virtual bool encrypted() const = 0;
+  // When the certificate that is shown to peers expires, in microseconds since the
+  // epoch; 0 when there is none.
+  virtual int64_t certificate_expiry_us() const { return 0; }
 };
 
 std::shared_ptr<const TransportFactory> PlainTransportFactory();

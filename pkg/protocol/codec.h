@@ -87,6 +87,7 @@ struct Command {
   uint32_t scan_check = 0;      // … checksum this is part of; 0: the walk begins
   uint32_t interim = 0;         // replies that come before the one that counts
   uint32_t signature = 0;       // of `key`, when the reply names the key; else 0
+  uint32_t gets = 0;            // keys whose values it gets, for the hit ratio; else 0
   int64_t wait_ms = -1;         // how long the server may take: -1 the pool's timeout, 0 for ever
   int64_t delay_ms = 0;         // kAnswer: not sooner than this
 
@@ -118,7 +119,7 @@ struct Command {
     reply_kind = group = 0;
     scan = false;
     scan_at = scan_check = 0;
-    interim = signature = 0;
+    interim = signature = gets = 0;
     wait_ms = -1;
     delay_ms = 0;
     key = head = body = answer = verb = verb_argument = {};
@@ -179,6 +180,7 @@ struct Expectation {
   uint32_t next = 0;
   uint32_t interim = 0;  // replies to pass over first; the parser counts it down
   int64_t number = 0;    // Merge::kSum, or a walk's cursor: what the reply said
+  uint32_t found = 0;    // values in the reply to Command::gets
 };
 
 // A stretch of a multi-key reply that belongs to one key.
@@ -282,6 +284,8 @@ class Codec {
   }
   // An error line made by the proxy: "SERVER_ERROR text\r\n".
   virtual std::string Error(std::string_view text) const = 0;
+  // Whether an answer of the proxy's own is an error.
+  virtual bool IsError(std::string_view answer) const = 0;
   // The keys of a request that one server must answer lie on several.
   virtual std::string CrossServer() const { return Error("keys are on several servers"); }
   // The answer of kStats.

@@ -11,6 +11,7 @@
 #include "fmt/format.h"
 
 #include "pkg/base/log.h"
+#include "pkg/proxy/command_class.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/local_pool.h"
 #include "pkg/proxy/router.h"
@@ -19,6 +20,8 @@
 namespace cashew::proxy {
 namespace {
 
+using metrics::ClassMetric;
+using metrics::ErrorKind;
 using metrics::PoolMetric;
 
 constexpr int kMaxIov = 64;
@@ -89,7 +92,11 @@ void ClientSession::OnReady(uint32_t events) {
 bool ClientSession::Handshake() {
   const net::IoResult result = transport_->Handshake();
   if (result.status == net::IoStatus::kAgain) return false;
-  if (result.status != net::IoStatus::kOk) {
+  const bool succeeded = result.status == net::IoStatus::kOk;
+  if (pool_->listen_transport().encrypted()) {
+    pool_->cells()[succeeded ? PoolMetric::kTlsHandshakes : PoolMetric::kTlsFailures].Add(1);
+  }
+  if (!succeeded) {
     Close(/*as_error=*/true);
     return false;
   }
@@ -205,6 +212,8 @@ bool ClientSession::Shed(size_t wanted) {
   if (quiet == protocol::Quiet::kAll) return true;
   Request* request = pool_->worker().NewRequest();
   request->client = this;
+  CountBegin(request, metrics::CommandClass::kLocal);
+  pool_->cells().errors[ErrorKind::kMemory].Add(1);
   pending_.Push(request);
   ++inflight_;
   Answer(request, pool_->codec().Error(kOutOfMemory));
@@ -278,9 +287,9 @@ void ClientSession::OnInputEnd() {
 
 // A whole request has been parsed.
 void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chunk) {
-  pool_->cells()[PoolMetric::kRequests].Add(1);
   Request* request = pool_->worker().NewRequest();
   request->client = this;
+  CountBegin(request, ClassOf(command));
   request->quiet = command.quiet;
   request->is_read = command.is_read;
   request->reply_kind = command.reply_kind;
@@ -310,7 +319,14 @@ void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chun
   }
 }
 
+void ClientSession::CountBegin(Request* request, metrics::CommandClass command_class) {
+  request->began_ns = pool_->worker().loop().now_ns();
+  request->cells = &pool_->cells().of(command_class);
+  (*request->cells)[ClassMetric::kRequests].Add(1);
+}
+
 void ClientSession::AnswerLocally(Request* request, const protocol::Command& command) {
+  if (pool_->codec().IsError(command.answer)) pool_->cells().errors[ErrorKind::kRequest].Add(1);
   if (command.close_after) {
     error_ = true;
     state_ = State::kFinishing;
@@ -391,6 +407,7 @@ void ClientSession::AnswerForPool(Request* request) {
 
 void ClientSession::OnRequestDone(Request* request) {
   if (request->quiet == protocol::Quiet::kAll) {
+    request->cells->duration.Add(pool_->worker().loop().now_ns() - request->began_ns);
     Take(&quiet_, request);
     MaybeResume();
     MaybeFinish();
@@ -402,9 +419,11 @@ void ClientSession::OnRequestDone(Request* request) {
 // Replies leave in the order the requests came in. One that is early waits in its
 // slot; one arrival may release several behind it.
 void ClientSession::FlushReady() {
+  const int64_t now_ns = pool_->worker().loop().now_ns();
   while (pending_.head != nullptr && pending_.head->done) {
     Request* request = pending_.head;
     EmitReply(*pool_, request, &out_);
+    request->cells->duration.Add(now_ns - request->began_ns);
     Take(&pending_, request);
   }
   if (!out_.empty()) pool_->worker().loop().MarkDirty(this);
@@ -563,7 +582,10 @@ void ClientSession::CheckPatience(int64_t now_ns) {
   }
   const int64_t idle_ns = now_ns - progress_ns_;
   if (state_ == State::kLingering && idle_ns >= kLingerNs) return Close(error_);
-  if (state_ == State::kHandshake && idle_ns >= kHandshakeNs) return Close(/*as_error=*/true);
+  if (state_ == State::kHandshake && idle_ns >= kHandshakeNs) {
+    pool_->cells()[PoolMetric::kTlsFailures].Add(1);
+    return Close(/*as_error=*/true);
+  }
   if (stuck && idle_ns >= settings.client_write_timeout_ms * base::kNsPerMs) Evict();
 }
 

@@ -97,6 +97,7 @@ class ClientSession final : public net::IoHandler {
   void AnswerLocally(Request* request, const protocol::Command& command);
   void ReturnOwn();
   bool Shed(size_t wanted);
+  void CountBegin(Request* request, metrics::CommandClass command_class);
 
   // A request's end.
   void FlushReady();

@@ -1,5 +1,6 @@
 #include "pkg/proxy/fragment.h"
 
+#include <algorithm>
 #include <cassert>
 
 #include "pkg/proxy/client_session.h"
@@ -8,6 +9,9 @@
 namespace cashew::proxy {
 namespace {
 
+using metrics::ErrorKind;
+using metrics::PoolMetric;
+
 void InitFragment(Fragment* fragment, Request* request, const protocol::Command& command) {
   fragment->next = nullptr;
   fragment->request = request;
@@ -15,10 +19,11 @@ void InitFragment(Fragment* fragment, Request* request, const protocol::Command&
   fragment->resolved = fragment->failed = false;
   fragment->ordinary = true;
   fragment->signature = 0;
+  fragment->gets = command.gets;
   fragment->blocks = nullptr;
   fragment->own = false;
   fragment->wait_ms = command.wait_ms;
-  fragment->expect = {command.reply_kind, nullptr, 0, 0, command.interim, 0};
+  fragment->expect = {command.reply_kind, nullptr, 0, 0, command.interim, 0, 0};
 }
 
 Split::Part* AddPart(Split* split, Request* request, const protocol::Command& command,
@@ -31,6 +36,15 @@ Split::Part* AddPart(Split* split, Request* request, const protocol::Command& co
   split->merge = command.merge;
   InitFragment(&part->fragment, request, command);
   return part;
+}
+
+void CountError(LocalPool& pool, ErrorKind kind) { pool.cells().errors[kind].Add(1); }
+
+void CountGets(LocalPool& pool, const Fragment& fragment) {
+  if (fragment.gets == 0) return;
+  const uint32_t hits = std::min(fragment.expect.found, fragment.gets);
+  if (hits > 0) pool.cells()[PoolMetric::kGetHits].Add(hits);
+  if (hits < fragment.gets) pool.cells()[PoolMetric::kGetMisses].Add(fragment.gets - hits);
 }
 
 void SetParts(Request* request, uint32_t parts) { request->waiting = request->outstanding = parts; }
@@ -89,9 +103,10 @@ void EmitWhole(LocalPool& pool, Split* split, net::ByteQueue* out) {
 void EmitSplit(LocalPool& pool, Split* split, net::ByteQueue* out) {
   net::BufferPool& buffers = pool.worker().buffers();
   if (Fragment* fragment = Troubled(split); fragment != nullptr) {
+    if (!fragment->failed) CountError(pool, ErrorKind::kServer);
     if (!fragment->failed && pool.settings().strict) {
       // nutcracker loses the server's own text here.
-      pool.cells()[metrics::PoolMetric::kForwardError].Add(1);
+      pool.cells()[PoolMetric::kForwardError].Add(1);
       out->Append(buffers, pool.codec().Error("Invalid argument"));
     } else {
       out->Splice(buffers, fragment->reply);
@@ -160,6 +175,7 @@ void SplitByServer(LocalPool& pool, Request* request, const protocol::Command& c
           pool.codec().KeysPerPart(command, {split->grouped_keys.data() + begin, end - begin}));
       part->fragment.expect.signatures = named ? split->signatures.data() + begin : nullptr;
       part->fragment.expect.count = part->keys;
+      part->fragment.gets = command.gets > 0 ? part->keys : 0;
       part->fragment.blocks = &part->blocks;
       begin += part->keys;
     }
@@ -191,13 +207,21 @@ void FinishPart(LocalPool& pool, Fragment* fragment, protocol::Outcome outcome) 
   if (fragment->resolved) return;
   fragment->resolved = true;
   fragment->ordinary = outcome == protocol::Outcome::kNormal;
+  const bool error =
+      outcome == protocol::Outcome::kServerError || outcome == protocol::Outcome::kDesync;
+  if (!error) {
+    CountGets(pool, *fragment);
+  } else if (request->split == nullptr && !request->done &&
+             request->quiet != protocol::Quiet::kAll && !fragment->own) {
+    CountError(pool, ErrorKind::kServer);
+  }
   if (outcome == protocol::Outcome::kNominal && request->quiet == protocol::Quiet::kNominal) {
     fragment->reply.Clear(pool.worker().buffers());
   }
   OnPartResolved(request, false);
 }
 
-void FailPart(LocalPool& pool, Fragment* fragment, std::string_view text) {
+void FailPart(LocalPool& pool, Fragment* fragment, ErrorKind kind, std::string_view text) {
   Request* request = fragment->request;
   if (fragment->resolved) return;
   fragment->resolved = true;
@@ -212,6 +236,7 @@ void FailPart(LocalPool& pool, Fragment* fragment, std::string_view text) {
   if (request->done) return;  // another part failed first
   const bool as_miss = request->is_read && pool.settings().miss_on_error;
   if (as_miss) {
+    if (fragment->gets > 0) pool.cells()[PoolMetric::kGetMisses].Add(fragment->gets);
     if (request->split == nullptr) {
       fragment->reply.Append(buffers, pool.codec().Miss(request->reply_kind));
       fragment->ordinary = true;
@@ -223,7 +248,8 @@ void FailPart(LocalPool& pool, Fragment* fragment, std::string_view text) {
     fragment->failed = true;
     if (request->quiet != protocol::Quiet::kAll && !fragment->own) {
       fragment->reply.AppendLast(buffers, pool.codec().Error(text));
-      pool.cells()[metrics::PoolMetric::kForwardError].Add(1);
+      pool.cells()[PoolMetric::kForwardError].Add(1);
+      CountError(pool, kind);
     }
   }
   OnPartResolved(request, !as_miss);
@@ -234,7 +260,8 @@ void RefuseRequest(LocalPool& pool, Request* request, const protocol::Command& c
   Fragment* fragment = UseSingle(request, command);
   fragment->resolved = fragment->failed = true;
   fragment->reply.AppendLast(pool.worker().buffers(), reply);
-  pool.cells()[metrics::PoolMetric::kForwardError].Add(1);
+  pool.cells()[PoolMetric::kForwardError].Add(1);
+  CountError(pool, ErrorKind::kRefused);
   OnPartResolved(request, true);
   ReleasePart(pool, fragment);
 }

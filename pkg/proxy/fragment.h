@@ -36,7 +36,7 @@ void FinishPart(LocalPool& pool, Fragment* fragment, protocol::Outcome outcome);
 
 // The fragment will not be answered by its server. One failed part answers the
 // whole request, at once. `text` as in nutcracker's errors.
-void FailPart(LocalPool& pool, Fragment* fragment, std::string_view text);
+void FailPart(LocalPool& pool, Fragment* fragment, metrics::ErrorKind kind, std::string_view text);
 
 // The request is answered with `reply`, an error as the client will see it, instead of
 // being sent. REQUIRES: it has no fragments yet.

@@ -115,7 +115,8 @@ void LocalServer::Enqueue(Fragment* fragment, uint32_t client_id, uint8_t group,
 void LocalServer::EnqueueOn(ServerSession& session, Fragment* fragment, std::string_view head,
                             std::string_view body, net::Chunk* chunk) {
   if (!live_ || (session.closed() && InBackoff())) {
-    FailPart(*pool_, fragment, last_error_.empty() ? kNoServer : last_error_);
+    FailPart(*pool_, fragment, metrics::ErrorKind::kUnreachable,
+             last_error_.empty() ? kNoServer : last_error_);
     return ReleasePart(*pool_, fragment);
   }
   session.Enqueue(fragment, head, body, chunk);

@@ -112,6 +112,7 @@ class LocalPool {
   LocalServer& server(uint32_t index) { return *servers_[index]; }
   size_t server_count() const { return servers_.size(); }
   const net::TransportFactory& server_transport() const { return *server_transport_; }
+  const net::TransportFactory& listen_transport() const { return *listen_transport_; }
   const protocol::Codec::Limits& limits() const { return limits_; }
   // How many connections to each server may be lent by this worker.
   size_t exclusive_limit() const { return exclusive_limit_; }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "pkg/metrics/cells.h"
 #include "pkg/net/buffer.h"
 #include "pkg/protocol/codec.h"
 
@@ -20,6 +21,7 @@ struct Fragment {
   Fragment* next = nullptr;  // in the server's queue
   Request* request = nullptr;
   int64_t queued_ns = 0;    // when its timeout began to run
+  int64_t sent_ns = 0;      // when its last byte was written; before that, as queued_ns
   uint64_t end_offset = 0;  // where its last byte lies in the server's output stream
   uint32_t bytes = 0;
   uint32_t signature = 0;  // of the one key; a split's fragments keep theirs in the Split
@@ -30,6 +32,7 @@ struct Fragment {
   bool failed = false;   // `reply` is an error line
   bool ordinary = true;  // `reply` is what was asked for, not a server's error
   bool own = false;      // the proxy's own request: it is not counted
+  uint32_t gets = 0;     // keys whose values it gets
   int64_t wait_ms = -1;  // how long the server may take; -1: the pool's timeout
   protocol::Expectation expect;
   std::vector<protocol::Block>* blocks = nullptr;  // a split's: where each key's stretch is
@@ -63,7 +66,9 @@ struct Split {
 struct Request {
   Request* prev = nullptr;  // in the client's list of requests
   Request* next = nullptr;
-  ClientSession* client = nullptr;  // null: the client left, or was answered
+  ClientSession* client = nullptr;       // null: the client left, or was answered
+  metrics::ClassCells* cells = nullptr;  // of its class; the pool's, so while it has a client
+  int64_t began_ns = 0;                  // when it was read
   protocol::Quiet quiet = protocol::Quiet::kNo;
   bool is_read = false;
   bool done = false;       // can be answered

@@ -21,7 +21,8 @@ int32_t ServerOf(LocalPool& pool, std::string_view key) {
 void Send(LocalPool& pool, Fragment* fragment, int32_t server, uint32_t client_id, uint8_t group,
           std::string_view head, std::string_view body, net::Chunk* chunk) {
   if (server < 0) {
-    FailPart(pool, fragment, pool.server_count() == 0 ? kNoServersYet : kNoServer);
+    FailPart(pool, fragment, metrics::ErrorKind::kNoServer,
+             pool.server_count() == 0 ? kNoServersYet : kNoServer);
     ReleasePart(pool, fragment);
     return;
   }

@@ -15,6 +15,7 @@
 namespace cashew::proxy {
 namespace {
 
+using metrics::ErrorKind;
 using metrics::ServerMetric;
 using net::IoStatus;
 using pool::FailureKind;
@@ -28,6 +29,21 @@ constexpr int kReadsPerRound = 8;
 constexpr std::string_view kTimedOut = "Connection timed out";
 constexpr std::string_view kBadReply = "Invalid argument";
 constexpr std::string_view kNotResolved = "Host is down";
+
+// What clients are told of a connection that ended so.
+ErrorKind KindOf(FailureKind kind) {
+  switch (kind) {
+    case FailureKind::kConnect:
+      return ErrorKind::kUnreachable;
+    case FailureKind::kLost:
+      return ErrorKind::kLost;
+    case FailureKind::kSilent:
+      return ErrorKind::kTimeout;
+    case FailureKind::kProtocol:
+      return ErrorKind::kProtocol;
+  }
+  return ErrorKind::kLost;
+}
 
 std::string_view ClosedText(bool strict) {
   return strict ? "unknown" : "Server closed connection before it answered";
@@ -78,11 +94,17 @@ void ServerSession::OnConnected() {
 void ServerSession::Handshake() {
   const net::IoResult result = transport_->Handshake();
   if (result.status == IoStatus::kAgain) return;
+  CountHandshake(result.status == IoStatus::kOk);
   if (result.status != IoStatus::kOk) {
     return Fail(End::kError, FailureKind::kConnect, "TLS handshake failed");
   }
   writable_ = readable_ = true;
   Greet();
+}
+
+void ServerSession::CountHandshake(bool succeeded) {
+  if (!server_->pool().server_transport().encrypted()) return;
+  server_->cells()[succeeded ? ServerMetric::kTlsHandshakes : ServerMetric::kTlsFailures].Add(1);
 }
 
 // ---- 5a: login and database, before any request ----------------------------
@@ -148,7 +170,7 @@ void ServerSession::Enqueue(Fragment* fragment, std::string_view head, std::stri
   const size_t bytes = head.size() + body.size();
   fragment->next = nullptr;
   fragment->bytes = static_cast<uint32_t>(bytes);
-  fragment->queued_ns = worker().loop().now_ns();
+  fragment->queued_ns = fragment->sent_ns = worker().loop().now_ns();
   queued_offset_ += bytes;
   fragment->end_offset = queued_offset_;
   (tail_ != nullptr ? tail_->next : head_) = fragment;
@@ -201,11 +223,28 @@ void ServerSession::OnFlush() {
 void ServerSession::OnWritten(size_t bytes) {
   out_.Consume(worker().buffers(), bytes);
   written_offset_ += bytes;
-  while (unwritten_ != nullptr && unwritten_->end_offset <= written_offset_) {
-    AddGauges(unwritten_, /*written=*/false, -1);
-    AddGauges(unwritten_, /*written=*/true, +1);
-    unwritten_ = unwritten_->next;
+  const int64_t now_ns = worker().loop().now_ns();
+  metrics::Histogram& waited = server_->pool().cells().queue_duration;
+  int64_t requests = 0, their_bytes = 0, at_once = 0;
+  for (; unwritten_ != nullptr && unwritten_->end_offset <= written_offset_;
+       unwritten_ = unwritten_->next) {
+    ++requests;
+    their_bytes += unwritten_->bytes;
+    const int64_t waited_ns = now_ns - unwritten_->queued_ns;
+    unwritten_->sent_ns = now_ns;
+    if (unwritten_->own) continue;
+    if (waited_ns == 0) {
+      ++at_once;
+    } else {
+      waited.Add(waited_ns);
+    }
   }
+  waited.AddZeros(at_once);
+  metrics::ServerCells& cells = server_->cells();
+  cells[ServerMetric::kInQueue].Add(-requests);
+  cells[ServerMetric::kInQueueBytes].Add(-their_bytes);
+  cells[ServerMetric::kOutQueue].Add(requests);
+  cells[ServerMetric::kOutQueueBytes].Add(their_bytes);
 }
 
 // ---- read replies, match them to requests ----------------------------------
@@ -348,8 +387,10 @@ bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
   LocalPool& pool = server_->pool();
   Request* request = fragment->request;
   if (request->quiet != protocol::Quiet::kAll && !fragment->own) {
-    server_->cells()[ServerMetric::kResponses].Add(1);
-    server_->cells()[ServerMetric::kResponseBytes].Add(reply_bytes_);
+    metrics::ServerCells& cells = server_->cells();
+    cells[ServerMetric::kResponses].Add(1);
+    cells[ServerMetric::kResponseBytes].Add(reply_bytes_);
+    cells.response_duration.Add(last_read_ns_ - fragment->sent_ns);
   }
   reply_bytes_ = 0;
   body_left_ = 0;
@@ -452,7 +493,7 @@ void ServerSession::CheckTimeouts() {
       return Fail(End::kTimeout, FailureKind::kSilent, kTimedOut);
     }
     server_->cells()[ServerMetric::kExpired].Add(1);
-    FailPart(server_->pool(), f, kTimedOut);
+    FailPart(server_->pool(), f, ErrorKind::kTimeout, kTimedOut);
   }
   ArmTimer();
 }
@@ -544,9 +585,10 @@ void ServerSession::Fail(End end, FailureKind kind, std::string_view text) {
                       was_up && failed.empty() ? "closed while idle" : text);
     if (counts) out = server_->OnFailure({kind, connect_began_ns_}, std::string(text));
   }
-  if (out) return worker().HoldErrors(&pool, std::move(failed), std::string(text));
+  const ErrorKind error = KindOf(kind);
+  if (out) return worker().HoldErrors(&pool, std::move(failed), error, std::string(text));
   for (Fragment* fragment : failed) {
-    FailPart(pool, fragment, text);
+    FailPart(pool, fragment, error, text);
     ReleasePart(pool, fragment);
   }
 }

@@ -85,6 +85,7 @@ class ServerSession final : public net::IoHandler {
   void ArmTimer();
   int64_t DeadlineOf(const Fragment& fragment) const;
   void CountTrouble(protocol::Trouble trouble);
+  void CountHandshake(bool succeeded);
   void Fail(End end, pool::FailureKind kind, std::string_view text);
   std::vector<Fragment*> TakeAll();
   void CloseTransport();

@@ -42,6 +42,7 @@ Worker::Worker(int index, const Services& services)
       requests_(&arena_),
       read_buffer_(new char[kReadBuffer]),
       cells_(services.registry->Process(index)),
+      worker_cells_(services.registry->Worker(index)),
       random_(static_cast<uint32_t>(services.clock->NowNs()) + static_cast<uint32_t>(index)),
       tick_(&loop_, [this] { Tick(); }) {
   loop_.set_end_of_round([this] { EndOfRound(); });
@@ -176,10 +177,11 @@ void Worker::RecycleSplit(std::unique_ptr<Split> split) {
   spare_splits_.push_back(std::move(split));
 }
 
-void Worker::HoldErrors(LocalPool* pool, std::vector<Fragment*> fragments, std::string text) {
+void Worker::HoldErrors(LocalPool* pool, std::vector<Fragment*> fragments, metrics::ErrorKind kind,
+                        std::string text) {
   if (fragments.empty()) return;
-  held_.push_back(
-      {pool, std::move(fragments), std::move(text), loop_.now_ns() + kHoldMs * base::kNsPerMs});
+  held_.push_back({pool, std::move(fragments), kind, std::move(text),
+                   loop_.now_ns() + kHoldMs * base::kNsPerMs});
   const int64_t until = held_.back().until_ns;
   if (tick_.at_ns() > until) tick_.SetAt(until);
 }
@@ -193,13 +195,23 @@ void Worker::ReleaseHeld(const LocalPool* pool) {
   std::erase_if(held_, [](const Held& held) { return held.fragments.empty(); });
   for (Held& held : release) {
     for (Fragment* fragment : held.fragments) {
-      FailPart(*held.pool, fragment, held.text);
+      FailPart(*held.pool, fragment, held.kind, held.text);
       ReleasePart(*held.pool, fragment);
     }
   }
 }
 
+// The second clock reading of a round: what came since the first waited for this long.
+void Worker::CountRound() {
+  const int64_t busy_ns = services_.clock->NowNs() - loop_.now_ns();
+  metrics::WorkerCells& cells = *worker_cells_;
+  cells.loop_lag.Add(busy_ns);
+  cells[metrics::WorkerMetric::kBusy].Add(busy_ns);
+  cells[metrics::WorkerMetric::kRounds].Add(1);
+}
+
 void Worker::EndOfRound() {
+  CountRound();
   (*cells_)[metrics::ProcessMetric::kLoopRounds].Add(1);
   (*cells_)[metrics::ProcessMetric::kBufferBytes].Set(buffer_bytes());
   if (services_.budget == nullptr) return;

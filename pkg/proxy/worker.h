@@ -122,12 +122,14 @@ class Worker {
 
   void CountClient(int change) {
     open_clients_.store(open_clients() + change, std::memory_order_relaxed);
+    (*worker_cells_)[metrics::WorkerMetric::kClients].Add(change);
   }
   void CountConnection(int change);
 
   // A failure whose verdict is that the server is out: its clients hear of it when
   // the new ring is here, so that their next request goes elsewhere.
-  void HoldErrors(LocalPool* pool, std::vector<Fragment*> fragments, std::string text);
+  void HoldErrors(LocalPool* pool, std::vector<Fragment*> fragments, metrics::ErrorKind kind,
+                  std::string text);
 
  private:
   struct Removed {
@@ -138,12 +140,14 @@ class Worker {
   struct Held {
     LocalPool* pool;
     std::vector<Fragment*> fragments;
+    metrics::ErrorKind kind;
     std::string text;
     int64_t until_ns;
   };
 
   void Run();
   void EndOfRound();
+  void CountRound();
   void Tick();
   void TrimHeap();
   void ReleaseHeld(const LocalPool* pool);
@@ -160,6 +164,7 @@ class Worker {
   std::unique_ptr<char[]> read_buffer_;
   protocol::Command command_;
   std::shared_ptr<metrics::ProcessCells> cells_;
+  std::shared_ptr<metrics::WorkerCells> worker_cells_;
   std::minstd_rand random_;
   std::map<std::string, std::unique_ptr<LocalPool>> pools_;
   std::vector<Removed> removed_;

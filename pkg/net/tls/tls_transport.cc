@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -238,6 +239,14 @@ class TlsFactory final : public TransportFactory {
     return std::make_unique<TlsTransport>(fd, ssl);
   }
   bool encrypted() const override { return true; }
+  int64_t certificate_expiry_us() const override {
+    const X509* certificate = SSL_CTX_get0_certificate(context_.get());
+    tm when{};
+    if (certificate == nullptr || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) != 1) {
+      return 0;
+    }
+    return int64_t{timegm(&when)} * 1'000'000;
+  }
 
  private:
   const Context context_;

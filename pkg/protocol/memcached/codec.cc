@@ -47,6 +47,10 @@ class Memcached final : public Codec {
     return static_cast<ReplyKind>(reply_kind) == ReplyKind::kMetaGet ? "EN\r\n" : "END\r\n";
   }
 
+  bool IsError(std::string_view answer) const override {
+    return answer.starts_with("ERROR") || answer.starts_with("CLIENT_ERROR") ||
+           answer.starts_with("SERVER_ERROR");
+  }
   std::string Error(std::string_view text) const override {
     return fmt::format("SERVER_ERROR {}\r\n", text);
   }

@@ -158,9 +158,11 @@ ReplyParser::Result MemcachedReplyParser::OnLine(std::string_view line, Expectat
     return OnValue(line, expect, blocks);
   }
   if ((kind == ReplyKind::kMetaGet || kind == ReplyKind::kMetaArithmetic) && IsCode(line, "VA")) {
+    ++expect->found;
     return OnMetaValue(line);
   }
   if (Fits(kind, line)) {
+    if (kind == ReplyKind::kMetaGet && IsCode(line, "HD")) ++expect->found;
     return {ParseStatus::kDone, IsNominal(kind, line) ? Outcome::kNominal : Outcome::kNormal};
   }
   if (StartsWith(line, "SERVER_ERROR")) return {ParseStatus::kDone, Outcome::kServerError};
@@ -196,6 +198,7 @@ ReplyParser::Result MemcachedReplyParser::OnValue(std::string_view line, Expecta
     blocks->push_back({expect->next, static_cast<uint32_t>(line.size() + 2 + body_)});
   }
   ++expect->next;
+  ++expect->found;
   return {};
 }
 

@@ -273,6 +273,7 @@ ParseResult MemcachedRequestParser::Keys(const CommandSpec& spec, const Line& li
   }
   if (out->keys.empty()) return Answer(line, "ERROR\r\n", out);
   const ParseResult done{ParseStatus::kDone, line.bytes.size(), 0};
+  out->gets = static_cast<uint32_t>(out->keys.size());
   if (out->keys.size() > 1) {
     out->action = Action::kSplit;
     return done;
@@ -438,6 +439,7 @@ ParseResult MemcachedRequestParser::Meta(const CommandSpec& spec, const Line& gi
   line.words = kept;
   out->quiet = MetaQuiet(quiet);
   out->is_read = spec.reply == ReplyKind::kMetaGet;
+  out->gets = out->is_read ? 1 : 0;
   if (has_value) return Value(spec, line, *length, out);
   return Forward(spec, line, out);
 }

@@ -67,6 +67,7 @@ class Redis final : public Codec {
     return ScanCursor::Begin(server, servers, check, cursor);
   }
 
+  bool IsError(std::string_view answer) const override { return answer.starts_with('-'); }
   std::string Error(std::string_view text) const override {
     std::string line;
     const bool has_code = text.substr(0, 8) == "NOPROTO ";

@@ -37,7 +37,8 @@ constexpr CommandSpec Row(std::string_view name, int arity, Handling handling, E
           access == kRead,
           access == kValue,
           static_cast<int8_t>(nutcracker),
-          refusal};
+          refusal,
+          name == "get" || name == "mget" || name == "getex" || name == "getdel"};
 }
 
 constexpr CommandSpec KeysAt(std::string_view name, int arity, Access access, int first, int last,

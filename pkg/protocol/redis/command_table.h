@@ -67,6 +67,7 @@ struct CommandSpec {
   bool value;                // may carry much: refused first when memory is short
   int8_t nutcracker;         // see above
   std::string_view refusal;  // kRefused: why, and what would do
+  bool get;                  // gets its keys' values whole, or nulls: counts for the hit ratio
 };
 
 // Null when there is no such command. Case does not matter. `first_argument` picks the

@@ -249,6 +249,7 @@ RedisReplyParser::Step RedisReplyParser::Header(std::string_view in, char type,
     ElementDone();
   } else {
     body_ = *number + 2;
+    ++expect->found;
   }
   return Step::kTaken;
 }

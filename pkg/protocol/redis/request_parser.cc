@@ -343,6 +343,7 @@ void RedisRequestParser::Forward(const CommandSpec& spec, std::string_view messa
   out->action = Action::kForward;
   out->group = state_.resp3 ? 1 : 0;
   out->is_read = spec.read;
+  out->gets = spec.get ? static_cast<uint32_t>(std::max<size_t>(1, out->keys.size())) : 0;
   out->shed_when_full = spec.value;
   out->body = message;
   // nutcracker sends all of it to the first key's server.
@@ -359,6 +360,7 @@ void RedisRequestParser::Split(const CommandSpec& spec, std::string_view message
   out->action = Action::kSplit;
   out->group = state_.resp3 ? 1 : 0;
   out->is_read = spec.read;
+  out->gets = spec.get ? static_cast<uint32_t>(out->keys.size()) : 0;
   out->shed_when_full = spec.value;
   out->verb = spec.name;
   const auto kind = spec.handling == Handling::kSplitList  ? ReplyKind::kList

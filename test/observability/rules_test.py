@@ -1,0 +1,268 @@
+"""The rules files and the dashboard of helm/cashew: promtool, a real Prometheus, real faults."""
+
+import json
+import os
+import re
+import subprocess
+import time
+
+import pytest
+import yaml
+from figures_test import POOL, TWO
+from prometheus_server import Prometheus, promtool
+
+from support import (
+    FakeServer,
+    Proxy,
+    VerifyingClient,
+    memcached_servers,
+    slow_reply,
+    two_replies,
+    wait_until,
+)
+from support.processes import REPOSITORY
+
+HELM = os.path.join(REPOSITORY, "helm", "cashew")
+RULES = [os.path.join(HELM, "rules", name) for name in ("recording.yaml", "alerts.yaml")]
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
+
+
+def alerts():
+    (group,) = yaml.safe_load(read(RULES[1]))["groups"]
+    return group["rules"]
+
+
+def test_promtool_takes_the_rules():
+    status, said = promtool("check", "rules", *RULES)
+    assert status == 0, said
+
+
+def test_every_alert_fires_when_it_should_and_not_otherwise():
+    path = os.path.join(REPOSITORY, "test", "observability", "alerts.yaml")
+    status, said = promtool("test", "rules", path)
+    assert status == 0, said
+    cases = read(path)
+    for alert in alerts():
+        name = alert["alert"]
+        assert "# %s: " % name in cases, "no case in which %s fires" % name
+        assert "# %s stays quiet: " % name in cases, "no case in which %s is quiet" % name
+
+
+def test_every_alert_says_what_to_do():
+    for alert in alerts():
+        notes = alert["annotations"]
+        assert alert["labels"]["severity"] in ("critical", "warning"), alert["alert"]
+        assert len(notes["runbook"]) > 100, alert["alert"]
+        assert notes["summary"] and notes["description"], alert["alert"]
+
+
+def test_thresholds_have_a_name_and_the_default_that_the_rules_use():
+    defaults = yaml.safe_load(read(os.path.join(HELM, "rules", "thresholds.yaml")))
+    used = re.findall(r"(\S+) # threshold: (\w+)", read(RULES[1]))
+    assert {name for _, name in used} == set(defaults)
+    for number, name in used:
+        assert float(number) == defaults[name], name
+
+
+def metric_names(promql):
+    return set(re.findall(r"\b(cashew_\w+|process_\w+)", promql))
+
+
+def documented_names():
+    page = read(os.path.join(REPOSITORY, "pkg", "metrics", "README.md"))
+    names = set()
+    for name, kind in re.findall(r"^\| `(\w+)` \| [^|]* \| (\w+)", page, re.M):
+        names.add(name)
+        if kind == "histogram":
+            names |= {name + suffix for suffix in ("_bucket", "_sum", "_count")}
+    return names
+
+
+# The dashboard.
+
+
+def dashboard():
+    with open(os.path.join(HELM, "dashboards", "cashew.json"), encoding="utf-8") as f:
+        return json.load(f)
+
+
+def panels():
+    return [p for p in dashboard()["panels"] if p["type"] != "row"]
+
+
+def test_rules_and_dashboard_use_only_metrics_that_exist():
+    known = documented_names()
+    assert "cashew_request_duration_seconds_bucket" in known
+    used = metric_names(read(RULES[0])) | metric_names(read(RULES[1]))
+    for panel in panels():
+        for target in panel["targets"]:
+            used |= metric_names(target["expr"])
+    assert used <= known, used - known
+
+
+def test_the_dashboard_has_the_shape_that_grafana_imports():
+    """The fields and value sets of Grafana's dashboard kind (kinds/dashboard, schema 38)."""
+    board = dashboard()
+    assert board["schemaVersion"] >= 36 and board["uid"] == "cashew" and board["id"] is None
+    variables = {v["name"]: v for v in board["templating"]["list"]}
+    assert list(variables) == ["datasource", "namespace", "job", "pool", "server"]
+    for variable in variables.values():
+        assert variable["type"] in ("query", "datasource") and variable["hide"] in (0, 1, 2)
+        assert variable["refresh"] in (0, 1, 2)
+    ids, taken = set(), set()
+    for panel in board["panels"]:
+        assert panel["type"] in ("row", "stat", "timeseries", "heatmap", "state-timeline", "table")
+        assert panel["id"] not in ids
+        ids.add(panel["id"])
+        grid = panel["gridPos"]
+        assert 0 <= grid["x"] and grid["x"] + grid["w"] <= 24 and grid["h"] > 0
+        cells = {
+            (x, y)
+            for x in range(grid["x"], grid["x"] + grid["w"])
+            for y in range(grid["y"], grid["y"] + grid["h"])
+        }
+        assert not cells & taken, "%s lies on another panel" % panel["title"]
+        taken |= cells
+        if panel["type"] == "row":
+            assert panel["panels"] == [] and panel["collapsed"] is False
+            continue
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert steps[0]["value"] is None
+        refs = [t["refId"] for t in panel["targets"]]
+        assert refs and len(refs) == len(set(refs))
+        for target in panel["targets"]:
+            assert "$namespace" in target["expr"], panel["title"]
+
+
+def filled_in(promql):
+    values = {"namespace": ".*", "job": ".*", "pool": ".*", "server": ".*"}
+    promql = promql.replace("$__rate_interval", "20s")
+    return re.sub(r"\$(\w+)", lambda m: values[m.group(1)], promql)
+
+
+def impatient(text):
+    """The rules with seconds for minutes, so that a test can wait for them."""
+    text = re.sub(r"^( *for:) .*$", r"\1 1s", text, flags=re.M)
+    text = text.replace("[5m:30s]", "[10s:2s]")
+    text = re.sub(r"\[(5m|10m|15m)\]", "[10s]", text)
+    return text.replace("[1h]", "[20s]")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Expires tomorrow."""
+    folder = tmp_path_factory.mktemp("certificate")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
+         "/CN=cashew", "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=folder, check=True, capture_output=True,
+    )
+    return {"listen": {"cert": str(folder / "cert.pem"), "key": str(folder / "key.pem")}}
+
+
+def test_every_query_of_the_dashboard_returns_data(servers, certificate):
+    pools = {
+        "alpha": {**POOL, "servers": servers},
+        "safe": {**POOL, "servers": servers, "tls": certificate},
+    }
+    with Proxy(pools, settings=TWO) as one, Proxy(pools, settings=TWO) as two:
+        rules = [read(path) for path in RULES]
+        with Prometheus([one, two], rules=[impatient(text) for text in rules]) as prometheus:
+            loads = [VerifyingClient(p.address("alpha"), rate=300) for p in (one, two)]
+            for load in loads:
+                load.start()
+            with one.client("alpha") as client:
+                for _ in range(10):
+                    client.send(b"get a b c d e f\r\nnonsense\r\n")
+                    client.read_until(b"ERROR\r\n")
+            queries = [
+                (panel["title"], filled_in(target["expr"]))
+                for panel in panels()
+                for target in panel["targets"]
+            ]
+
+            def empty():
+                return ["%s: %s" % query for query in queries if not prometheus.query(query[1])]
+
+            # Rates need two scrapes, those of rules some more.
+            wait_until(lambda: len(prometheus.query("rate(cashew_requests_total[20s]) > 0")) >= 4,
+                       30, "rates of both proxies")
+            wait_until(lambda: not empty(), 10, "\n".join(empty()), every=1)
+            recorded = [r["record"] for r in yaml.safe_load(rules[0])["groups"][0]["rules"]]
+            assert len(recorded) >= 8
+            for name in recorded:
+                wait_until(lambda name=name: prometheus.query(name), 15, name, every=0.5)
+            for name in ("namespace", "job", "pool", "server"):
+                (variable,) = [
+                    v for v in dashboard()["templating"]["list"] if v["name"] == name
+                ]
+                selector = re.match(r"label_values\((.*), (\w+)\)", variable["definition"]).group(1)
+                rows = prometheus.query(filled_in(selector))
+                assert rows and all(name in labels for labels, _ in rows), name
+            for load in loads:
+                load.stop()
+
+
+def test_the_alerts_fire_on_real_faults(certificate):
+    """Each fault is made; the rules' patience is cut to seconds."""
+    with memcached_servers(3) as servers, FakeServer(
+        slow_reply(b"END\r\n", delay=0.06)
+    ) as slow, FakeServer(two_replies(b"END\r\n")) as mad:
+        alpha = {**POOL, "server_failure_limit": 1}
+        lazy = {**POOL, "auto_eject_hosts": False, "timeout": 5000}
+        pools = {
+            "alpha": {**alpha, "servers": servers},
+            "slow": {**lazy, "servers": [slow]},
+            "mad": {**lazy, "servers": [mad]},
+            "full": {**lazy, "servers": servers, "client_connections": 1},
+            "safe": {**lazy, "servers": servers, "tls": certificate},
+        }
+        # Another weight: other keys at other servers.
+        lines = ["127.0.0.1:%d:%d s%d" % (s.port, 1 + (i == 0), i) for i, s in enumerate(servers)]
+        other = {"alpha": {**alpha, "servers": lines}}
+        with Proxy(pools, settings=TWO) as proxy, Proxy(other) as odd:
+            rules = [impatient(read(path)) for path in RULES]
+            with Prometheus([proxy, odd], rules=rules) as prometheus:
+                prometheus.wait_alert("CashewMembershipDisagreement")
+                prometheus.wait_alert("CashewRingDisagreement")
+                prometheus.wait_alert("CashewCertificateExpires")
+
+                with proxy.client("full"), proxy.client("full") as refused:
+                    refused.closed(5)
+                with proxy.client("mad") as client:
+                    client.send(b"get k\r\n")
+                    client.recv_line()
+                prometheus.wait_alert("CashewConnectionLimit")
+                prometheus.wait_alert("CashewOutOfStep")
+
+                with proxy.client("slow") as client:
+                    end = time.monotonic() + 20
+                    while ("CashewLatencySLOBurn", "firing") not in prometheus.alerts():
+                        client.ask(b"get k\r\n", b"END\r\n")
+                        assert time.monotonic() < end
+
+                load = VerifyingClient(proxy.address("alpha"), rate=300)
+                load.start()
+                servers[0].kill9()
+                alert = prometheus.wait_alert("CashewServerEjected")
+                assert alert["labels"]["server"] == "s0" and alert["labels"]["pool"] == "alpha"
+                for server in servers[1:]:
+                    server.kill9()
+                prometheus.wait_alert("CashewAllServersEjected")
+                prometheus.wait_alert("CashewErrorRatioHigh")
+                load.stop()
+
+                odd.kill9()
+                prometheus.wait_alert("CashewDown")
+                for alert in prometheus.get("/api/v1/alerts")["alerts"]:
+                    for text in alert["annotations"].values():
+                        assert "<error" not in text and "<no value>" not in text, text
+                odd.start()
+                wait_until(
+                    lambda: ("CashewDown", "firing") not in prometheus.alerts(), 20, "it to calm"
+                )
