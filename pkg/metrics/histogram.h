@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "pkg/metrics/cell.h"
 
@@ -23,36 +24,42 @@ inline constexpr size_t kBuckets = kBucketBoundsNs.size() + 1;
 
 namespace detail {
 
-// For each bit width of a duration, the first bucket that one of that width may be in.
-constexpr std::array<uint8_t, 65> FirstBuckets() {
-  std::array<uint8_t, 65> first{};
-  for (int width = 0; width <= 64; ++width) {
-    const uint64_t least = width == 0 ? 0 : uint64_t{1} << (width - 1);
+// The bounds, and one that no duration is above.
+constexpr std::array<int64_t, kBuckets> BoundsAndEnd() {
+  std::array<int64_t, kBuckets> bounds{};
+  for (size_t i = 0; i < kBucketBoundsNs.size(); ++i) bounds[i] = kBucketBoundsNs[i];
+  bounds.back() = std::numeric_limits<int64_t>::max();
+  return bounds;
+}
+inline constexpr std::array<int64_t, kBuckets> kBoundsAndEnd = BoundsAndEnd();
+
+// For each highest bit of a duration, the first bucket that one with that bit may be in.
+constexpr std::array<uint8_t, 64> FirstBuckets() {
+  std::array<uint8_t, 64> first{};
+  for (size_t bit = 0; bit < 63; ++bit) {
     uint8_t bucket = 0;
-    while (bucket < kBucketBoundsNs.size() &&
-           static_cast<uint64_t>(kBucketBoundsNs[bucket]) < least) {
-      ++bucket;
-    }
-    first[static_cast<size_t>(width)] = bucket;
+    while (kBoundsAndEnd[bucket] < int64_t{1} << bit) ++bucket;
+    first[bit] = bucket;
   }
   return first;
 }
-inline constexpr std::array<uint8_t, 65> kFirstBucket = FirstBuckets();
+inline constexpr std::array<uint8_t, 64> kFirstBucket = FirstBuckets();
 
 }  // namespace detail
 
-// The bucket of a duration; a negative one (the clock was not read in between) is zero.
+// The bucket of a duration: its highest bit leaves two, one comparison decides. (A third of
+// the instructions of a search; this runs three times a request.) REQUIRES: ns > 0.
 constexpr size_t BucketOf(int64_t ns) {
-  if (ns <= kBucketBoundsNs.front()) return 0;
-  if (ns > kBucketBoundsNs.back()) return kBucketBoundsNs.size();
-  const size_t first = detail::kFirstBucket[std::bit_width(static_cast<uint64_t>(ns))];
-  return first + (ns > kBucketBoundsNs[first] ? 1 : 0);
+  const size_t first =
+      detail::kFirstBucket[static_cast<size_t>(63 ^ std::countl_zero(static_cast<uint64_t>(ns)))];
+  return first + (ns > detail::kBoundsAndEnd[first] ? 1 : 0);
 }
 
 // One histogram with one writer and any number of readers. A reader may see a duration
 // in its bucket and not yet in the sum: each is recent, as with all cells.
 class Histogram {
  public:
+  // A negative one (two clocks, or one that was not read in between) is zero.
   void Add(int64_t ns) {
     if (ns <= 0) return AddZeros(1);
     counts_[BucketOf(ns)].Add(1);

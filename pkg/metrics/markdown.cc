@@ -27,7 +27,12 @@ stops no worker. Counters start at zero with the process and are never reset. A 
 the JSON's `server_ejects` of a pool keeps counting what its former servers had. Time stamps are microseconds in the JSON,
 seconds in Prometheus, and 0 for "never".
 
-To add a metric, add a row to the table and write its cell; both exports and this page follow.
+Durations are histograms, fed by the clock that a worker reads once a round of its loop: exact to one round, and
+`cashew_loop_lag_seconds` says how long rounds are. Labels are pools, servers by their stable names, workers by number, and words of
+the fixed lists below: never a key, never a client.
+
+To add a metric, add a row to the table and write its cell; both exports and this page follow. The
+[dashboard, alerts and how to import them](../../helm/cashew/dashboards/README.md) are in helm/cashew.
 )";
 
 std::string_view TypeName(MetricKind kind) {
