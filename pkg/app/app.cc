@@ -281,7 +281,11 @@ std::string App::Status() const {
                          control_->Pools(), registry_.Collect());
 }
 
-std::string App::Prometheus() const {
+std::string App::Prometheus() {
+  if (store_ != nullptr) {
+    registry_.SetProcessState(metrics::ProcessStateMetric::kMembershipSavedAt,
+                              store_->report().saved_us);
+  }
   return metrics::PrometheusText(registry_.Collect(), metrics::ReadProcessStats(), base::kVersion);
 }
 

@@ -66,7 +66,7 @@ class App {
   void Succeed();
   void FillStatus(rpc::ProxyStatus* status) const;
   std::string StatsJson() const;
-  std::string Prometheus() const;
+  std::string Prometheus();
   std::string Status() const;
   void StopAll();
 

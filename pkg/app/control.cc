@@ -88,6 +88,7 @@ absl::StatusOr<PoolControl*> Control::FindUpdatable(const std::string& pool) {
 void Control::SetServers(rpc::SetServers update, rpc::Done<pool::Applied> done) {
   loop_.Post([this, update = std::move(update), done = std::move(done)] {
     absl::StatusOr<pool::Applied> applied = TrySetServers(update);
+    if (!applied.ok()) OnRefused(update.pool, applied.status());
     if (!applied.ok() || update.dry_run) return done(std::move(applied));
     Find(update.pool)
         ->Replace(update.servers, {.source = "SetServers", .source_version = "", .updater = ""},
@@ -121,19 +122,36 @@ uint64_t Control::OpenStream(std::function<void(absl::Status)> end) {
 void Control::Update(uint64_t stream, rpc::StreamUpdate update, rpc::Done<pool::Applied> done) {
   loop_.Post([this, stream, update = std::move(update), done = std::move(done)] {
     const absl::StatusOr<PoolControl*> pool = FindUpdatable(update.pool);
-    if (!pool.ok()) return done(pool.status());
-    if (absl::Status status = streams_.Claim(stream, update.updater, update.pool); !status.ok()) {
+    absl::Status status = pool.status();
+    if (status.ok()) status = streams_.Claim(stream, update.updater, update.pool);
+    if (!status.ok()) {
+      OnRefused(update.pool, status);
       return done(status);
     }
-    for (const auto& [name, entry] : pools_) entry.control->SetUpdater(streams_.UpdaterOf(name));
-    (*pool)->Replace(update.servers, {"stream", update.source_version, update.updater}, done);
+    ShowUpdaters();
+    (*pool)->Replace(update.servers, {"stream", update.source_version, update.updater},
+                     [this, done, name = update.pool](absl::StatusOr<pool::Applied> applied) {
+                       if (!applied.ok()) OnRefused(name, applied.status());
+                       done(std::move(applied));
+                     });
   });
+}
+
+void Control::OnRefused(const std::string& pool, const absl::Status& status) {
+  parts_.registry->AddProcessState(metrics::ProcessStateMetric::kMembershipNacks, 1);
+  CASHEW_LOG_WARN("membership refused pool={} error=\"{}\"", pool, std::string(status.message()));
+}
+
+void Control::ShowUpdaters() {
+  for (const auto& [name, entry] : pools_) entry.control->SetUpdater(streams_.UpdaterOf(name));
+  parts_.registry->SetProcessState(metrics::ProcessStateMetric::kMembershipStream,
+                                   static_cast<int64_t>(streams_.size()));
 }
 
 void Control::CloseStream(uint64_t stream) {
   loop_.Post([this, stream] {
     streams_.Close(stream);
-    for (const auto& [name, entry] : pools_) entry.control->SetUpdater(streams_.UpdaterOf(name));
+    ShowUpdaters();
   });
 }
 

@@ -128,6 +128,8 @@ class Control final : public rpc::Backend {
   PoolControl* Find(const std::string& pool);
   absl::StatusOr<PoolControl*> FindUpdatable(const std::string& pool);
   void OnPublished(const PoolControl& pool);
+  void OnRefused(const std::string& pool, const absl::Status& status);
+  void ShowUpdaters();
   void Save(const PoolControl& pool);
   absl::StatusOr<pool::Applied> TrySetServers(const rpc::SetServers& update);
 

@@ -320,6 +320,11 @@ absl::StatusOr<rpc::Reloaded> Control::ReloadNow() {
     if (reloaded.ok()) configured_us_ = base::RealClock().WallUs();
   }
   NotifyServiceManager("READY=1");
+  using Metric = metrics::ProcessStateMetric;
+  metrics::Registry& registry = *parts_.registry;
+  registry.SetProcessState(Metric::kReloadFailed, reloaded.ok() ? 0 : 1);
+  registry.AddProcessState(reloaded.ok() ? Metric::kReloads : Metric::kReloadFailures, 1);
+  if (reloaded.ok()) registry.SetProcessState(Metric::kReloadedAt, base::RealClock().WallUs());
   if (!reloaded.ok()) {
     CASHEW_LOG_ERROR("reload refused error=\"{}\"", std::string(reloaded.status().message()));
     return reloaded;

@@ -135,6 +135,9 @@ void PoolControl::Replace(std::vector<pool::ServerSpec> servers, const Origin& o
       std::move(servers), origin.source == "stream", services_.loop->clock().NowNs()));
   origin_ = origin;
   updated_us_ = base::RealClock().WallUs();
+  using State = metrics::PoolStateMetric;
+  services_.registry->AddPoolState(name(), State::kMembershipUpdates, 1);
+  services_.registry->SetPoolState(name(), State::kMembershipUpdatedAt, updated_us_);
   services_.record_changed(*this);
   const auto fill = [this, applied] {
     applied->membership_checksum = snapshot_->membership_checksum();
@@ -264,6 +267,7 @@ void PoolControl::Publish(std::function<void()> adopted) {
   set(State::kRingChecksum, snapshot_->ring().checksum());
   set(State::kMembershipVersion, static_cast<int64_t>(snapshot_->version()));
   set(State::kLiveServers, snapshot_->live_servers());
+  set(State::kMembershipUpdatedAt, updated_us_);
   set(State::kServers, static_cast<int64_t>(snapshot_->servers().size()));
   set(State::kListenCertificate, transports_.listen->certificate_expiry_us());
   set(State::kServerCertificate, transports_.servers->certificate_expiry_us());

@@ -463,3 +463,23 @@ def test_a_stream_that_never_reads_holds_nobody_up(caches):
         assert proxy.popen.poll() is None
         os.kill(proxy.popen.pid, signal.SIGHUP)
         client.set_servers("alpha", specs(caches, 2), take_over=True)
+
+
+def test_metrics_tell_of_updates_refusals_streams_and_the_disk(caches):
+    with proxy_with({"alpha": GRPC}) as (proxy, client):
+        with client.stream("sidecar") as stream:
+            stream.update("alpha", specs(caches, 2))
+            stream.update("alpha", specs(caches, 3))
+            stream.update("alpha", [])
+            assert proxy.metric("cashew_membership_updates_total", pool="alpha") == 2
+            assert proxy.metric("cashew_membership_nacks_total") == 1
+            assert proxy.metric("cashew_membership_stream_connected") == 1
+            assert proxy.metric("cashew_membership_version", pool="alpha") == 2
+            updated = proxy.metric("cashew_membership_updated_timestamp_seconds", pool="alpha")
+            assert 0 <= time.time() - updated < 60
+        wait_until(lambda: proxy.metric("cashew_membership_stream_connected") == 0, 5, "its end")
+        wait_until(
+            lambda: proxy.metric("cashew_membership_state_saved_timestamp_seconds") > 0, 5, "disk"
+        )
+        os.kill(proxy.popen.pid, signal.SIGHUP)
+        wait_until(lambda: proxy.metric("cashew_config_reloads_total") == 1, 5, "a reload")
