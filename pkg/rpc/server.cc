@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "fmt/format.h"
+#include "grpc/grpc.h"
 #include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -59,6 +60,13 @@ void LogLine(gpr_log_func_args* line) {
     if (++lines > kLinesPerSecond) return;
   }
   CASHEW_LOG_WARN("grpc says message=\"{}\"", base::Escape(line->message, 500));
+}
+
+// When its last object goes, gRPC takes its library down and may wait 10 s for a thread of its
+// own that polls. A process that stops must not: one reference is held until it exits.
+void KeepLibrary() {
+  static const bool kept = (grpc_init(), true);
+  static_cast<void>(kept);
 }
 
 void SetLimits(const Server::Options& options, grpc::ServerBuilder* builder) {
@@ -122,6 +130,7 @@ Server::~Server() { Shutdown(0); }
 absl::Status Server::Build(const Options& options,
                            std::shared_ptr<grpc::ServerCredentials> credentials) {
   gpr_set_log_function(&LogLine);
+  KeepLibrary();
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
