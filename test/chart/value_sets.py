@@ -43,7 +43,7 @@ VALUE_SETS = {
     "every global setting": {"config": {"global": {
         "workers": "auto", "max_client_connections": 5000, "max_buffer_memory": "256mb",
         "drain_grace": "10s", "drain_timeout": "2m", "watch_config": False,
-        "state_dir": "/data", "admin_public": True}}},
+        "state_dir": "/data/state", "admin_public": True}}},
     "monitoring by Service": {"metrics": {"serviceMonitor": {
         "enabled": True, "labels": {"release": "prometheus"}, "scrapeTimeout": "5s"}}},
     "alerts and dashboard": {"metrics": {

@@ -175,7 +175,8 @@ volumeMounts:
   # Whole folders: a file mounted by subPath would never change.
   - {name: config, mountPath: /etc/cashew, readOnly: true}
   - {name: run, mountPath: /run/cashew}
-  - {name: state, mountPath: {{ default "/var/lib/cashew" .Values.config.global.state_dir }}}
+  # A volume is open to its group; state_dir must not be, so the proxy makes a folder in it.
+  - {name: state, mountPath: {{ dir (default "/var/lib/cashew/state" .Values.config.global.state_dir) }}}
   {{- range (include "cashew.tlsSecrets" . | fromYaml).secrets }}
   - {name: tls-{{ . | replace "." "-" | trunc 59 | trimSuffix "-" }}, mountPath: /etc/cashew-tls/{{ . }}, readOnly: true}
   {{- end }}
