@@ -87,16 +87,19 @@ absl::StatusOr<PoolControl*> Control::FindUpdatable(const std::string& pool) {
 
 void Control::SetServers(rpc::SetServers update, rpc::Done<pool::Applied> done) {
   loop_.Post([this, update = std::move(update), done = std::move(done)] {
-    absl::StatusOr<pool::Applied> applied = TrySetServers(update);
-    if (!applied.ok()) OnRefused(update.pool, applied.status());
-    if (!applied.ok() || update.dry_run) return done(std::move(applied));
+    absl::Status status = MaySetServers(update);
+    if (!status.ok()) {
+      OnRefused(update.pool, status);
+      return done(status);
+    }
+    if (update.dry_run) return done(Find(update.pool)->TryReplace(update.servers, false));
     Find(update.pool)
         ->Replace(update.servers, {.source = "SetServers", .source_version = "", .updater = ""},
                   done);
   });
 }
 
-absl::StatusOr<pool::Applied> Control::TrySetServers(const rpc::SetServers& update) {
+absl::Status Control::MaySetServers(const rpc::SetServers& update) {
   const absl::StatusOr<PoolControl*> pool = FindUpdatable(update.pool);
   if (!pool.ok()) return pool.status();
   const std::string owner = streams_.UpdaterOf(update.pool);
@@ -110,7 +113,7 @@ absl::StatusOr<pool::Applied> Control::TrySetServers(const rpc::SetServers& upda
     return absl::AbortedError(fmt::format("pool \"{}\" is at version {}, not {}", update.pool,
                                           (*pool)->version(), update.expected_version));
   }
-  return (*pool)->TryReplace(update.servers, /*hold=*/false);
+  return (*pool)->Check(update.servers);
 }
 
 uint64_t Control::OpenStream(std::function<void(absl::Status)> end) {

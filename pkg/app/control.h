@@ -131,7 +131,7 @@ class Control final : public rpc::Backend {
   void OnRefused(const std::string& pool, const absl::Status& status);
   void ShowUpdaters();
   void Save(const PoolControl& pool);
-  absl::StatusOr<pool::Applied> TrySetServers(const rpc::SetServers& update);
+  absl::Status MaySetServers(const rpc::SetServers& update);
 
   // Reload
   absl::StatusOr<rpc::Reloaded> ReloadNow();

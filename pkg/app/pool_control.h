@@ -73,6 +73,10 @@ class PoolControl {
   // What was saved by an earlier process, before the first Publish().
   void Restore(const state::PoolRecord& record);
 
+  // INVALID_ARGUMENT: empty, and the pool takes no empty list.
+  absl::Status Check(const std::vector<pool::ServerSpec>& servers) const {
+    return roster_.Check(servers);
+  }
   using Done = std::function<void(absl::StatusOr<pool::Applied>)>;
   // Servers that another process had found out of order, before the first Publish().
   void Inherit(const std::vector<std::string>& ejected);

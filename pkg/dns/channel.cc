@@ -179,8 +179,9 @@ void Channel::OnSocketState(void* self, int socket, int readable, int writable) 
 int64_t Channel::TimeoutMs(int64_t max_ms) const {
   timeval max = {max_ms / 1000, (max_ms % 1000) * 1000};
   timeval left = {};
-  ares_timeout(channel_, &max, &left);
-  return left.tv_sec * 1000 + (left.tv_usec + 999) / 1000;
+  // One of the two, and only that one is set: `max` when nothing is asked.
+  const timeval* next = ares_timeout(channel_, &max, &left);
+  return next->tv_sec * 1000 + (next->tv_usec + 999) / 1000;
 }
 
 void Channel::Process() {

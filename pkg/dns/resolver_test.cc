@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <gmock/gmock.h>
@@ -568,6 +569,17 @@ TEST_F(ResolvConf, AMissingOneIsTakenUpWhenItComes) {
 }
 
 // --- Keep ----------------------------------------------------------------------------------
+
+TEST(Resolver, SleepsWhenThereIsNothingToAsk) {
+  FakeServer server(Always(Addresses({"10.0.0.1"}, 60)));
+  Answers answers;
+  Resolver resolver(Usual(server), answers.Sink());
+  resolver.Watch("cache.test");
+  answers.Nth("cache.test");
+  const std::clock_t before = std::clock();  // CPU of the process
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 20);
+}
 
 TEST(Keep, StaysWhileTheAddressIsInTheAnswer) {
   const Answer answer = {absl::OkStatus(), {"10.0.0.1", "10.0.0.2"}, 1000};

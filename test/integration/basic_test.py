@@ -634,3 +634,20 @@ def _get_or_none(client, key):
         return client.get(key)
     except AssertionError:
         return None
+
+
+@pytest.mark.improved
+def test_an_idle_proxy_does_nothing(servers):
+    """No thread of it spins or wakes without need."""
+    with Proxy({"alpha": {"servers": servers}}, settings={"grpc": "unix:{dir}/grpc.sock"}) as proxy:
+        def cpu_ms():
+            total = 0
+            for task in os.listdir("/proc/%d/task" % proxy.pid):
+                with open("/proc/%d/task/%s/schedstat" % (proxy.pid, task), encoding="ascii") as f:
+                    total += int(f.read().split()[0])
+            return total / 1e6
+
+        time.sleep(0.5)  # what a start leaves to do
+        before = cpu_ms()
+        time.sleep(1)
+        assert cpu_ms() - before < 30
