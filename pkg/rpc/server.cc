@@ -22,7 +22,7 @@ namespace {
 constexpr int kMaxMessage = 4 << 20;
 
 // For what gRPC buffers over all connections. Above it connections and streams are cut.
-constexpr size_t kMemoryQuota = 128 << 20;
+constexpr size_t kMemoryQuota = 64 << 20;
 
 // Reflection is the only service with threads of its own.
 constexpr int kMaxThreads = 8;
