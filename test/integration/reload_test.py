@@ -264,6 +264,6 @@ def test_a_thousand_reloads_under_load_leave_nothing_behind(caches):
             print("descriptors %d then %d, RSS %d KiB then %d" %
                   (descriptors, r.descriptors(), rss, r.rss_kib()))
             assert r.descriptors() <= descriptors + 4
-            assert r.rss_kib() <= rss + 3000
+            assert r.proxy.is_sanitized or r.rss_kib() <= rss + 3000
         assert not load.errors and not load.mismatches, (load.errors[:3], load.mismatches[:3])
         assert load.closed == 0
