@@ -79,7 +79,6 @@ void UpdateStream::OnReadDone(bool ok) {
   bool drained = false;
   {
     base::MutexLock lock(&mu_);
-    reading_ = false;
     read_all_ = !ok;
     drained = Drained();
     if (ended_) return;
@@ -91,8 +90,10 @@ void UpdateStream::OnReadDone(bool ok) {
   }
   if (absl::Status status = CheckRequest(request); !status.ok()) return End(status);
   Submit(std::move(request));
-  // Not before: two reads at a time could hand their lists over in the wrong order.
+  // Not before, whoever asks (an answer that was written does): with two lists on their way to
+  // the backend at a time the older could come last, and be what the pool runs.
   base::MutexLock lock(&mu_);
+  reading_ = false;
   ReadMore();
 }
 
