@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 
+import jsonschema
 import pytest
 import yaml
 from figures_test import POOL, TWO
@@ -22,6 +23,7 @@ from support import (
 )
 from support.processes import REPOSITORY
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 HELM = os.path.join(REPOSITORY, "helm", "cashew")
 RULES = [os.path.join(HELM, "rules", name) for name in ("recording.yaml", "alerts.yaml")]
 
@@ -104,8 +106,40 @@ def test_rules_and_dashboard_use_only_metrics_that_exist():
     assert used <= known, used - known
 
 
+# What the Prometheus data source keeps in the objects of others; Grafana's own types have it not.
+PROMETHEUS_FIELDS = {"expr", "step", "titleFormat", "textFormat", "definition"}
+
+
+def faults(schema, value):
+    for error in jsonschema.Draft7Validator(schema).iter_errors(value):
+        for cause in error.context or [error]:
+            yield "%s: %s" % ("/".join(map(str, cause.absolute_path)), cause.message[:300])
+
+
+def test_the_dashboard_is_what_grafanas_published_types_allow():
+    """The types of the npm package @grafana/schema; record_grafana_schema.py tells how."""
+    with open(os.path.join(HERE, "grafana_schema.json"), encoding="utf-8") as f:
+        schemas = json.load(f)
+    kinds = schemas["dashboard"]["definitions"]
+    board = dashboard()
+    for part in board["annotations"]["list"] + board["templating"]["list"]:
+        for name in PROMETHEUS_FIELDS & set(part):
+            del part[name]
+    found = list(faults(schemas["dashboard"], {**board, "panels": []}))
+    for panel in board["panels"]:
+        kind = {"$ref": "#/definitions/%s" % ("RowPanel" if panel["type"] == "row" else "Panel")}
+        found += faults({**kind, "definitions": kinds}, panel)
+        if panel["type"] != "row":
+            of_panel = schemas[panel["type"]]
+            found += faults(of_panel["Options"], panel["options"])
+            custom = panel["fieldConfig"]["defaults"]["custom"]
+            found += faults(of_panel["FieldConfig"], custom) if "FieldConfig" in of_panel else []
+    assert not found, "\n".join(found)
+    assert list(faults(schemas["stat"]["Options"], {"colorMode": "loud"})), "the check is blind"
+
+
 def test_the_dashboard_has_the_shape_that_grafana_imports():
-    """The fields and value sets of Grafana's dashboard kind (kinds/dashboard, schema 38)."""
+    """What the types cannot say: panels that do not overlap, variables that are used."""
     board = dashboard()
     assert board["schemaVersion"] >= 36 and board["uid"] == "cashew" and board["id"] is None
     variables = {v["name"]: v for v in board["templating"]["list"]}
