@@ -18,6 +18,9 @@ constexpr uint64_t kMinMbufSize = 512;
 constexpr uint64_t kMaxMbufSize = 16777216;
 constexpr uint64_t kMaxInterval = std::numeric_limits<int32_t>::max();
 
+// Options without a letter; above any.
+constexpr int kLogFormat = 256;
+
 constexpr char kShortOptions[] = "hVtdDv:o:c:s:a:i:p:m:";
 
 // --verbosity is ours, beside nutcracker's --verbose; sharing a value keeps `--verb` unambiguous.
@@ -36,8 +39,13 @@ constexpr option kLongOptions[] = {
     {"stats-interval", required_argument, nullptr, 'i'},
     {"pid-file", required_argument, nullptr, 'p'},
     {"mbuf-size", required_argument, nullptr, 'm'},
+    {"log-format", required_argument, nullptr, kLogFormat},
     {nullptr, 0, nullptr, 0},
 };
+
+// Shown after nutcracker's.
+constexpr std::string_view kOurOptions =
+    "  --log-format=S         : set shape of log lines, text or json (default: text)\n";
 
 // What an option without its argument asks for. nutcracker: nc.c, nc_get_options()
 struct Requirement {
@@ -111,8 +119,21 @@ Error SetMbufSize(std::string_view text, Flags* flags) {
   return "";
 }
 
+Error SetLogFormat(std::string_view text, Flags* flags) {
+  if (text == "json") {
+    flags->log_format = base::LogFormat::kJson;
+  } else if (text == "text") {
+    flags->log_format = base::LogFormat::kText;
+  } else {
+    return fmt::format("option --log-format value '{}' is not a format, give text or json",
+                       base::Escape(text, 64));
+  }
+  return "";
+}
+
 // `last` is the argument getopt_long stopped at.
 Error DescribeUnknown(int option, std::string_view last) {
+  if (option == kLogFormat) return "option --log-format requires text or json";
   for (const Requirement& requirement : kRequirements) {
     if (requirement.option == option) return Requires(requirement.option, requirement.text);
   }
@@ -161,6 +182,8 @@ Error Apply(int option, std::string_view last, Flags* flags) {
       return SetStatsInterval(optarg, flags);
     case 'm':
       return SetMbufSize(optarg, flags);
+    case kLogFormat:
+      return SetLogFormat(optarg, flags);
     default:
       return DescribeUnknown(optopt, last);
   }
@@ -216,12 +239,14 @@ std::string UsageText(std::string_view program) {
       "msec)\n"
       "  -p, --pid-file=S       : set pid file (default: off)\n"
       "  -m, --mbuf-size=N      : set size of mbuf chunk in bytes (default: {mbuf} bytes)\n"
+      "{ours}"
       "\n",
       fmt::arg("program", program), fmt::arg("indent", indent),
       fmt::arg("verbosity", defaults.verbosity), fmt::arg("min", base::kMinLogLevel),
       fmt::arg("max", base::kMaxLogLevel), fmt::arg("conf", defaults.conf_file),
       fmt::arg("port", defaults.stats_port), fmt::arg("addr", defaults.stats_addr),
-      fmt::arg("interval", defaults.stats_interval_ms), fmt::arg("mbuf", defaults.mbuf_size));
+      fmt::arg("interval", defaults.stats_interval_ms), fmt::arg("mbuf", defaults.mbuf_size),
+      fmt::arg("ours", program == "nutcracker" ? std::string_view() : kOurOptions));
 }
 
 std::string VersionText(std::string_view program) {

@@ -1,4 +1,4 @@
-// The proxy's command line: nutcracker 0.5.0's, option by option.
+// The proxy's command line: nutcracker 0.5.0's, option by option, and --log-format.
 //
 //   const FlagsResult parsed = ParseFlags(argc, argv);
 //   if (!parsed.error.empty()) { Print(parsed.error, UsageText(parsed.program)); return 1; }
@@ -12,6 +12,8 @@
 #include <string>
 #include <string_view>
 
+#include "pkg/base/log.h"
+
 namespace cashew {
 
 struct Flags {
@@ -22,6 +24,7 @@ struct Flags {
   bool describe_stats = false;
   int verbosity = 5;   // 0..11; above is clamped
   std::string output;  // empty: stderr
+  base::LogFormat log_format = base::LogFormat::kText;
   std::string conf_file = "conf/nutcracker.yml";
   std::string stats_addr = "0.0.0.0";
   int stats_port = 22222;             // 1..65535
@@ -40,7 +43,8 @@ struct FlagsResult {
 // Not thread-safe (getopt_long).
 FlagsResult ParseFlags(int argc, char** argv);
 
-// What follows the version banner of -h, and the error line of a wrong option.
+// What follows the version banner of -h, and the error line of a wrong option. Called
+// nutcracker, the program shows nutcracker's options alone.
 std::string UsageText(std::string_view program = "cashew");
 
 // The banner of -V, -h and -D: `This is <program>-<version>`, the event backend, an empty line.

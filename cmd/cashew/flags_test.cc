@@ -73,6 +73,21 @@ TEST(Flags, LongOptionsSetEveryFieldAndMayBeAbbreviated) {
                              "--stats-i=200", "--p=/tmp/p", "--m=512"}));
 }
 
+TEST(Flags, LinesAreTextUnlessJsonIsAskedFor) {
+  EXPECT_EQ(Parse({}).flags.log_format, base::LogFormat::kText);
+  EXPECT_EQ(Parse({"--log-format", "json"}).flags.log_format, base::LogFormat::kJson);
+  EXPECT_EQ(Parse({"--log-format=text"}).flags.log_format, base::LogFormat::kText);
+  EXPECT_THAT(Parse({"--log-format=xml"}).error,
+              HasSubstr("option --log-format value 'xml' is not a format, give text or json"));
+  EXPECT_THAT(Parse({"--log-format"}).error,
+              HasSubstr("option --log-format requires text or json"));
+}
+
+TEST(Flags, NutcrackersHelpShowsNutcrackersOptions) {
+  EXPECT_THAT(UsageText("cashew"), HasSubstr("--log-format"));
+  EXPECT_THAT(UsageText("nutcracker"), testing::Not(HasSubstr("--log-format")));
+}
+
 TEST(Flags, VerbosityIsAnotherNameForVerbose) {
   EXPECT_EQ(Parse({"--verbosity=9"}).flags.verbosity, 9);
   EXPECT_EQ(Parse({"--verbosity", "9"}).flags.verbosity, 9);

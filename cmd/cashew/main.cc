@@ -82,6 +82,7 @@ int Serve(const std::string& program, const Flags& flags, std::vector<std::strin
     if (!flags.output.empty() || flags.daemonize) ReportFailed(why);
     return 1;
   };
+  base::SetLogFormat(flags.log_format);
   if (auto status = base::InitLog(flags.verbosity, flags.output); !status.ok()) {
     Print(fmt::format("{}: {}\n", program, std::string(status.message())));
     return 1;

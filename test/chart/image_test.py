@@ -1,4 +1,4 @@
-"""What the Dockerfile promises, as far as it can be read; the image itself is e2e's."""
+"""What the Dockerfile promises, as far as it can be read; ./dev image --test builds and runs it."""
 
 import os
 import re

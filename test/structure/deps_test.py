@@ -40,6 +40,7 @@ MAY_USE = {
     "cmd/cashew": ["pkg/base", "pkg/app", "pkg/config", "pkg/metrics"],
     "cmd/cashewctl": ["pkg/base", "pkg/config", "pkg/pool", "pkg/ring", "pkg/hash", "proto"],
     "cmd/cashew-sidecar": ["pkg/base", "pkg/k8s", "pkg/admin", "proto"],
+    "cmd/debian": [],  # packaging; no code
 }
 
 # What a test, benchmark or fuzz target beside the code may include on top of that.
