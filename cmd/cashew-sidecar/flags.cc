@@ -75,6 +75,9 @@ void AddOptions(CLI::App& app, Given& given, Flags& flags) {
       ->default_val(base::kDefaultLogLevel)
       ->check(CLI::Range(base::kMinLogLevel, base::kMaxLogLevel));
   app.add_option("-o,--output", flags.log_file, "log file [stderr]");
+  app.add_option("--log-format", flags.log_format, "shape of log lines: text or json")
+      ->default_val("text")
+      ->check(CLI::IsMember({"text", "json"}));
   app.set_version_flag("--version", std::string("cashew-sidecar ") + base::kVersion);
 }
 

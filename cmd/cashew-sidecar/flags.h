@@ -16,6 +16,7 @@ struct Flags {
   int timeout_s = 0;
   int verbosity = 0;
   std::string log_file;
+  std::string log_format;  // "text" or "json"
 };
 
 // Flags, or nothing and the exit code to leave with: 0 after --help and --version, 1 when

@@ -108,6 +108,7 @@ int RunUntilSignal(k8s::Sidecar& sidecar, const sigset_t& signals) {
 }
 
 int Main(Flags flags) {
+  if (flags.log_format == "json") base::SetLogFormat(base::LogFormat::kJson);
   if (absl::Status status = base::InitLog(flags.verbosity, flags.log_file); !status.ok()) {
     return Fail(status);
   }

@@ -16,8 +16,8 @@ namespace {
 
 using Table = std::span<const Command> (*)();
 // In the order of --help.
-constexpr std::array<Table, 5> kTables = {AdminCommands, StatsCommands, MembershipCommands,
-                                          ServerCommands, OfflineCommands};
+constexpr std::array<Table, 6> kTables = {AdminCommands,      StatsCommands,  TrafficCommands,
+                                          MembershipCommands, ServerCommands, OfflineCommands};
 
 struct Declared {
   const Command* command;

@@ -123,6 +123,36 @@ class FakeAdmin : public av1::AdminService::Service {
     answer->set_owner("a");
     return Status::OK;
   }
+  Status GetHotKeys(ServerContext*, const av1::GetHotKeysRequest* request,
+                    av1::GetHotKeysResponse* answer) override {
+    if (request->pool() == "off") return {StatusCode::FAILED_PRECONDITION, "counts no keys"};
+    answer->set_sample(100);
+    answer->set_samples(2000);
+    answer->set_window_seconds(45);
+    auto& key = *answer->add_keys();
+    key.set_key("user:1\\x0a");
+    key.set_key_bytes(request->limit());
+    key.set_share(0.125);
+    key.set_per_second(555.5);
+    return Status::OK;
+  }
+  Status GetSlowLog(ServerContext*, const av1::GetSlowLogRequest* request,
+                    av1::GetSlowLogResponse* answer) override {
+    slow_logs.push_back(request->ShortDebugString());
+    if (request->pool().empty()) return Status::OK;
+    auto& slow = *answer->add_requests();
+    slow.mutable_ended_at()->set_seconds(1'700'000'000);
+    slow.set_pool(request->pool());
+    slow.set_server("a");
+    slow.set_command("get");
+    slow.set_key("user:1");
+    slow.set_total_us(12'345);
+    slow.set_queued_us(345);
+    slow.set_server_us(12'000);
+    slow.set_parts(1);
+    slow.set_outcome("timeout");
+    return Status::OK;
+  }
   Status SetOverride(ServerContext*, const av1::SetOverrideRequest* request,
                      av1::SetOverrideResponse* answer) override {
     overrides.push_back(request->ShortDebugString());
@@ -159,6 +189,7 @@ class FakeAdmin : public av1::AdminService::Service {
   bool bad_file = false;
   int stats_asked = 0;
   std::vector<std::string> overrides;
+  std::vector<std::string> slow_logs;
 };
 
 class CliTest : public testing::Test {
@@ -391,6 +422,37 @@ TEST_F(CliTest, StatsAreJsonAndWatchedTheyAreRates) {
   EXPECT_THAT(out_, HasSubstr("pool=cache server=a requests_per_second="));
   EXPECT_EQ(admin_.stats_asked, 4);
   EXPECT_EQ(Ctl({"stats", "--count", "2"}), kUsage);
+}
+
+TEST_F(CliTest, HotKeysAreATableOrJson) {
+  EXPECT_EQ(Ctl({"hotkeys", "cache", "--limit", "251"}), kDone);
+  EXPECT_EQ(out_,
+            " SHARE  PER SECOND  KEY\n"
+            "12.50%       555.5  user:1\\x0a...(1 more)\n\n"
+            "2000 keys looked at within 45 s, one in 100\n");
+  EXPECT_EQ(Ctl({"hotkeys", "cache", "--output", "json"}), kDone);
+  EXPECT_EQ(Json()["keys"][0]["key_bytes"], 20);  // the limit, unless it is given
+  EXPECT_EQ(Json()["keys"][0]["share"], 0.125);
+  EXPECT_EQ(Ctl({"hotkeys", "off"}), kRefused);
+  EXPECT_THAT(err_, HasSubstr("counts no keys"));
+  EXPECT_EQ(Ctl({"hotkeys"}), kUsage);
+  EXPECT_EQ(Ctl({"hotkeys", "cache", "--limit", "0"}), kUsage);
+}
+
+TEST_F(CliTest, TheSlowLogTellsTheStagesAndMayBeReset) {
+  EXPECT_EQ(Ctl({"slowlog", "cache", "--reset", "--limit", "5"}), kDone);
+  EXPECT_EQ(
+      out_,
+      "ENDED                 POOL   SERVER  TOTAL MS  QUEUED  AT SERVER   HELD  PARTS  OUTCOME  "
+      "COMMAND  KEY\n"
+      "2023-11-14T22:13:20Z  cache  a         12.345   0.345     12.000  0.000      1  timeout  "
+      "get      user:1\n");
+  EXPECT_EQ(Ctl({"slowlog"}), kDone);
+  EXPECT_EQ(out_, "no slow requests are kept\n");
+  EXPECT_THAT(admin_.slow_logs, testing::ElementsAre(R"(pool: "cache" limit: 5 reset: true)", ""));
+  EXPECT_EQ(Ctl({"slowlog", "cache", "--output", "json"}), kDone);
+  EXPECT_EQ(Json()["requests"][0]["total_us"], 12'345);
+  EXPECT_EQ(Json()["requests"][0]["ended_at"], "2023-11-14T22:13:20Z");
 }
 
 TEST_F(CliTest, VersionAsksTheProxyButDoesNotNeedOne) {

@@ -27,6 +27,7 @@ std::span<const Command> MembershipCommands();
 std::span<const Command> ServerCommands();
 std::span<const Command> AdminCommands();
 std::span<const Command> StatsCommands();
+std::span<const Command> TrafficCommands();
 std::span<const Command> OfflineCommands();
 
 }  // namespace cashew::ctl

@@ -32,8 +32,9 @@ Action DeclareCheck(CLI::App& app) {
                                                {"servers", servers},
                                                {"warnings", result.warnings.size()}});
     } else {
-      session.Print(fmt::format("{}: ok, {} pools, {} servers\n", *file, result.config.pools.size(),
-                                servers));
+      const size_t pools = result.config.pools.size();
+      session.Print(fmt::format("{}: ok, {} pool{}, {} server{}\n", *file, pools,
+                                pools == 1 ? "" : "s", servers, servers == 1 ? "" : "s"));
     }
     return kDone;
   };

@@ -5,6 +5,7 @@
 
 #include "fmt/format.h"
 
+#include "pkg/app/ask_workers.h"
 #include "pkg/app/signals.h"
 #include "pkg/base/log.h"
 #include "pkg/hash/hash_tag.h"
@@ -264,6 +265,36 @@ void Control::ClearOverride(const std::string& pool, const std::string& server,
     const absl::Status status =
         control->ClearOverride(server, [done, control] { done(control->version()); });
     if (!status.ok()) done(status);
+  });
+}
+
+void Control::GetHotKeys(const std::string& pool, size_t limit, rpc::Done<pool::HotKeys> done) {
+  loop_.Post([this, pool, limit, done = std::move(done)] {
+    const PoolControl* control = Find(pool);
+    if (control == nullptr) return done(NoSuchPool(pool));
+    if (control->config().hot_keys_sample == 0) {
+      return done(absl::FailedPreconditionError(
+          fmt::format("pool \"{}\" counts no keys; set hot_keys_sample: 100 and reload", pool)));
+    }
+    AskWorkers<pool::HotKeys>(
+        &loop_, parts_.workers, [pool](proxy::Worker& worker) { return worker.ReadHotKeys(pool); },
+        [limit, done](std::vector<pool::HotKeys> parts) {
+          done(pool::MergeHotKeys(parts, limit));
+        });
+  });
+}
+
+void Control::GetSlowLog(const std::string& pool, bool reset,
+                         rpc::Done<std::vector<pool::SlowRequest>> done) {
+  loop_.Post([this, pool, reset, done = std::move(done)] {
+    if (!pool.empty() && Find(pool) == nullptr) return done(NoSuchPool(pool));
+    const auto limit = static_cast<size_t>(config_.global.slow_log_size);
+    AskWorkers<std::vector<pool::SlowRequest>>(
+        &loop_, parts_.workers,
+        [pool, reset](proxy::Worker& worker) { return worker.ReadSlowLog(pool, reset); },
+        [limit, done](std::vector<std::vector<pool::SlowRequest>> parts) {
+          done(pool::MergeSlow(std::move(parts), limit));
+        });
   });
 }
 

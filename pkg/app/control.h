@@ -91,6 +91,9 @@ class Control final : public rpc::Backend {
                    rpc::Done<uint64_t> done) override;
   void ClearOverride(const std::string& pool, const std::string& server,
                      rpc::Done<uint64_t> done) override;
+  void GetHotKeys(const std::string& pool, size_t limit, rpc::Done<pool::HotKeys> done) override;
+  void GetSlowLog(const std::string& pool, bool reset,
+                  rpc::Done<std::vector<pool::SlowRequest>> done) override;
   void Reload(rpc::Done<rpc::Reloaded> done) override;
   void Upgrade(rpc::Done<rpc::Upgraded> done) override;
   void Stop() override;
@@ -132,6 +135,8 @@ class Control final : public rpc::Backend {
   void ShowUpdaters();
   void Save(const PoolControl& pool);
   absl::Status MaySetServers(const rpc::SetServers& update);
+
+  void SetSlowLogSize();
 
   // Reload
   absl::StatusOr<rpc::Reloaded> ReloadNow();

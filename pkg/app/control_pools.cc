@@ -168,6 +168,7 @@ absl::Status Control::AddPools(const config::Config& config) {
     OpenDoor(one);
   }
   if (config.global.watch_config) file_watch_.SetAfterMs(kFileWatchMs);
+  SetSlowLogSize();
   {
     base::MutexLock lock(&mu_);
     configured_us_ = base::RealClock().WallUs();
@@ -224,8 +225,8 @@ void Control::OpenDoor(const Prepared& prepared) {
         "pool runs on {} of {} workers pool={} hint=\"server_connections: {} would use all\"",
         pool.homes().size(), parts_.workers.size(), pool.name(), parts_.workers.size());
   }
-  CASHEW_LOG_NOTICE("listening pool={} address={} servers={}", pool.name(),
-                    pool.config().listen.text, pool.server_count());
+  CASHEW_LOG_EACH(kNotice, "listening pool={} address={} servers={}", pool.name(),
+                  pool.config().listen.text, pool.server_count());
 }
 
 // The list of a `membership: grpc` pool goes on; clients stay where they can.
@@ -383,6 +384,7 @@ absl::StatusOr<rpc::Reloaded> Control::Apply(config::Config config) {
   }
   if (config_.global.watch_config && !file_watch_.armed()) file_watch_.SetAfterMs(kFileWatchMs);
   if (!config_.global.watch_config) file_watch_.Cancel();
+  SetSlowLogSize();
   rpc::Reloaded reloaded;
   reloaded.changed = !diff.empty();
   for (const std::string& key : diff.need_restart) {
@@ -394,6 +396,13 @@ absl::StatusOr<rpc::Reloaded> Control::Apply(config::Config config) {
   reloaded.modified = std::move(diff.modified);
   if (on_change_) on_change_();
   return reloaded;
+}
+
+void Control::SetSlowLogSize() {
+  const auto size = static_cast<size_t>(config_.global.slow_log_size);
+  for (proxy::Worker* worker : parts_.workers) {
+    worker->Post([worker, size] { worker->slow_log().SetSize(size); });
+  }
 }
 
 void Control::ReopenLogAndReload() {

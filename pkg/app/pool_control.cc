@@ -321,7 +321,7 @@ health::Target PoolControl::TargetOf(const pool::Server& server) const {
 }
 
 void PoolControl::OnEjected(const std::string& server) {
-  CASHEW_LOG_WARN("server ejected pool={} server={} retry_ms={}", name(), server,
+  CASHEW_LOG_EACH(kWarn, "server ejected pool={} server={} retry_ms={}", name(), server,
                   settings_->retry_timeout_ms);
   Publish();
   const auto it = watched_.find(server);

@@ -58,6 +58,9 @@ Json DescribePool(const config::Pool& pool) {
                  {"servers", pool.tls_servers.has_value()}};
   json["client_max_inflight"] = pool.client_max_inflight;
   json["client_max_buffer"] = pool.client_max_buffer;
+  json["hot_keys_sample"] = pool.hot_keys_sample;
+  json["slow_log_ms"] = pool.slow_log_ms;
+  json["access_log_sample"] = pool.access_log_sample;
   json["membership"] = pool.membership == config::Membership::kGrpc ? "grpc" : "static";
   json["hold_down_ms"] = pool.hold_down_ms;
   json["servers"] = DescribeServers(pool);
@@ -99,7 +102,8 @@ std::string DescribeConfig(const config::Config& config) {
                     {"state_dir", config.global.state_dir},
                     {"watch_config", config.global.watch_config},
                     {"max_client_connections", config.global.max_client_connections},
-                    {"max_buffer_memory", config.global.max_buffer_memory}};
+                    {"max_buffer_memory", config.global.max_buffer_memory},
+                    {"slow_log_size", config.global.slow_log_size}};
   json["pools"] = Json::object();
   for (const config::Pool& pool : config.pools) json["pools"][pool.name] = DescribePool(pool);
   return Dump(json);

@@ -35,6 +35,9 @@ pool::Settings SettingsOf(const config::Pool& pool) {
   s.client_max_inflight = pool.client_max_inflight;
   s.client_max_buffer = pool.client_max_buffer;
   s.client_write_timeout_ms = pool.client_write_timeout_ms;
+  s.hot_keys_sample = pool.hot_keys_sample;
+  s.slow_log_ms = pool.slow_log_ms;
+  s.access_log_sample = pool.access_log_sample;
   return s;
 }
 

@@ -19,6 +19,8 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "pkg/base/clock.h"
+#include "pkg/base/log_json.h"
 #include "pkg/base/mutex.h"
 
 namespace cashew::base {
@@ -29,6 +31,11 @@ namespace {
 constexpr size_t kQueueLines = 4096;
 
 std::atomic<int> g_level{kDefaultLogLevel};
+std::atomic<LogFormat> g_format{LogFormat::kText};
+
+// Sites that ever held a line back, and how many do now.
+std::atomic<detail::LogSite*> g_sites{nullptr};
+std::atomic<bool> g_held_back{false};
 
 int OpenForAppend(const std::string& path) {
   return ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
@@ -77,7 +84,12 @@ class FdSink : public spdlog::sinks::base_sink<std::mutex> {
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     line_.clear();
-    formatter_->format(message, line_);
+    if (message.source.filename == nullptr) {  // it is whole already
+      line_.append(message.payload.data(), message.payload.data() + message.payload.size());
+      line_.push_back('\n');
+    } else {
+      formatter_->format(message, line_);
+    }
     const char* at = line_.data();
     size_t left = line_.size();
     while (left > 0) {
@@ -171,6 +183,55 @@ std::shared_ptr<spdlog::details::thread_pool> StartWriter() {
   return pool;
 }
 
+// As they come, without a look at how many there are.
+void WriteLine(const detail::LogSite& site, Severity severity, fmt::string_view format,
+               fmt::format_args args) {
+  const int index = std::clamp(static_cast<int>(severity), kMinLogLevel, kMaxLogLevel);
+  const LevelRow& row = kLevels[static_cast<size_t>(index)];
+  spdlog::logger* const logger = GetState().active.load(std::memory_order_acquire);
+  if (g_format.load(std::memory_order_relaxed) == LogFormat::kJson) {
+    const std::string_view path = site.file;
+    const std::string source = fmt::format("{}:{}", path.substr(path.rfind('/') + 1), site.line);
+    const std::string json = JsonLine(RealClock().WallUs(), row.name, source, format, args);
+    return logger->log(spdlog::source_loc{}, row.spdlog_level, spdlog::string_view_t(json));
+  }
+  fmt::memory_buffer text;
+  fmt::format_to(fmt::appender(text), "{}: ", row.name);
+  fmt::vformat_to(fmt::appender(text), format, args);
+  logger->log(spdlog::source_loc{site.file, site.line, ""}, row.spdlog_level,
+              spdlog::string_view_t(text.data(), text.size()));
+}
+
+void WriteHeldBack(const detail::LogSite& site, uint32_t left_out) {
+  WriteLine(site, site.severity, "lines from here were held back repeated={}",
+            fmt::make_format_args(left_out));
+}
+
+// The sites form a list that only grows: there are as many as places in the source.
+void HoldBack(detail::LogSite* site, Severity severity) {
+  if (!site->listed.exchange(true, std::memory_order_acq_rel)) {
+    site->severity = severity;
+    site->next = g_sites.load(std::memory_order_relaxed);
+    while (!g_sites.compare_exchange_weak(site->next, site, std::memory_order_release,
+                                          std::memory_order_relaxed)) {
+    }
+  }
+  g_held_back.store(true, std::memory_order_relaxed);
+}
+
+// Of seconds that are over; for the others somebody has to come again.
+void Tell(int64_t now_ns) {
+  g_held_back.store(false, std::memory_order_relaxed);
+  bool left = false;
+  for (detail::LogSite* site = g_sites.load(std::memory_order_acquire); site != nullptr;
+       site = site->next) {
+    const uint32_t left_out = site->limit.TakeLeftOut(now_ns);
+    if (left_out > 0) WriteHeldBack(*site, left_out);
+    left = left || site->limit.holds_back();
+  }
+  if (left) g_held_back.store(true, std::memory_order_relaxed);
+}
+
 }  // namespace
 
 absl::Status InitLog(int level, const std::string& path) {
@@ -190,7 +251,14 @@ void StartAsyncLog() {
 
 absl::Status ReopenLog() { return GetState().sink->Reopen(); }
 
+void TellHeldBack() {
+  if (g_held_back.load(std::memory_order_relaxed)) Tell(RealClock().NowNs());
+}
+
 void FlushLog() {
+  if (g_held_back.load(std::memory_order_relaxed)) {
+    Tell(RealClock().NowNs() + RepeatLimit::kWindowNs);  // in seconds that have just begun, too
+  }
   State& state = GetState();
   spdlog::logger* logger = state.active.load(std::memory_order_acquire);
   // A flush travels through the queue like a line, and may be dropped like one.
@@ -206,6 +274,8 @@ uint64_t LogDropped() {
   if (state.active.load(std::memory_order_acquire) == state.sync.get()) return 0;
   return state.pool->overrun_counter();
 }
+
+void SetLogFormat(LogFormat format) { g_format.store(format, std::memory_order_relaxed); }
 
 int LogLevel() { return g_level.load(std::memory_order_relaxed); }
 
@@ -237,17 +307,15 @@ std::string Escape(std::string_view bytes, size_t max) {
 
 namespace detail {
 
-void WriteLog(Severity severity, const char* file, int line, fmt::string_view format,
-              fmt::format_args args) {
-  const int index = std::clamp(static_cast<int>(severity), kMinLogLevel, kMaxLogLevel);
-  const LevelRow& row = kLevels[static_cast<size_t>(index)];
-  fmt::memory_buffer text;
-  fmt::format_to(fmt::appender(text), "{}: ", row.name);
-  fmt::vformat_to(fmt::appender(text), format, args);
-  GetState()
-      .active.load(std::memory_order_acquire)
-      ->log(spdlog::source_loc{file, line, ""}, row.spdlog_level,
-            spdlog::string_view_t(text.data(), text.size()));
+void WriteLog(LogSite* site, Severity severity, fmt::string_view format, fmt::format_args args) {
+  const bool limited = !site->each && severity >= Severity::kError && severity <= Severity::kNotice;
+  if (!limited) return WriteLine(*site, severity, format, args);
+  const int64_t now_ns = RealClock().NowNs();
+  if (g_held_back.load(std::memory_order_relaxed)) Tell(now_ns);
+  uint32_t left_out = 0;
+  if (!site->limit.Admit(now_ns, &left_out)) return HoldBack(site, severity);
+  if (left_out > 0) WriteHeldBack(*site, left_out);
+  WriteLine(*site, severity, format, args);
 }
 
 }  // namespace detail

@@ -6,7 +6,14 @@
 // writes `[2026-02-03 04:05:06.789] server_session.cc:123 notice: server ejected …`.
 // Levels and the shape of a line are nutcracker's (nc_log.h), with the level's name
 // added. Text is key=value after a few words, one line per event; whatever a client
-// sent passes through Escape first.
+// sent passes through Escape first. As JSON (SetLogFormat) the same words are the fields of
+// one object a line; see log_json.h.
+//
+// One place in the source writes 50 lines a second of severity notice and above, at most; what
+// it has left out it tells when the second is over: `… lines from here were held back
+// repeated=1234`. Emergencies, alerts and critical lines always pass, as does everything
+// written by CASHEW_LOG_EACH, for what must not be missed and cannot come without end, and for
+// the access log.
 //
 // Life: before InitLog lines go to stderr. InitLog opens the file, synchronously and without
 // starting a thread, so that the process may still fork. StartAsyncLog, after the fork, puts a
@@ -17,12 +24,15 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <fmt/format.h>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "pkg/base/repeat_limit.h"
 
 namespace cashew::base {
 
@@ -51,9 +61,18 @@ absl::Status InitLog(int level, const std::string& path);
 // signals. Call after the last fork; a second call does nothing.
 void StartAsyncLog();
 
+enum class LogFormat : uint8_t { kText, kJson };
+
+// The shape of every later line.
+void SetLogFormat(LogFormat format);
+
 // Opens the path anew, after rotation moved the old file away. On failure the old file
 // stays in use. Nothing to do for stderr.
 absl::Status ReopenLog();
+
+// Writes what was held back in seconds that are over; any later line does so too. Costs next to
+// nothing when there is none.
+void TellHeldBack();
 
 // Returns once every line logged before the call is written, or after two seconds.
 void FlushLog();
@@ -73,13 +92,22 @@ std::string Escape(std::string_view bytes, size_t max);
 
 namespace detail {
 
-void WriteLog(Severity severity, const char* file, int line, fmt::string_view format,
-              fmt::format_args args);
+// A place in the source that logs. Static, one for each use of a macro.
+struct LogSite {
+  const char* file;
+  int line;
+  bool each;  // nothing is held back
+  Severity severity = Severity::kNotice;
+  RepeatLimit limit{};
+  std::atomic<bool> listed{false};  // among those that have held something back
+  LogSite* next = nullptr;
+};
+
+void WriteLog(LogSite* site, Severity severity, fmt::string_view format, fmt::format_args args);
 
 template <typename... Args>
-void Log(Severity severity, const char* file, int line, fmt::format_string<Args...> format,
-         Args&&... args) {
-  WriteLog(severity, file, line, format, fmt::make_format_args(args...));
+void Log(LogSite* site, Severity severity, fmt::format_string<Args...> format, Args&&... args) {
+  WriteLog(site, severity, format, fmt::make_format_args(args...));
 }
 
 }  // namespace detail
@@ -87,12 +115,17 @@ void Log(Severity severity, const char* file, int line, fmt::format_string<Args.
 }  // namespace cashew::base
 
 // Arguments are evaluated only when the level is on.
-#define CASHEW_LOG(severity, ...)                                             \
-  do {                                                                        \
-    if (::cashew::base::LogEnabled(severity)) {                               \
-      ::cashew::base::detail::Log(severity, __FILE__, __LINE__, __VA_ARGS__); \
-    }                                                                         \
+#define CASHEW_LOG_AT_SITE(each, severity, ...)                                            \
+  do {                                                                                     \
+    if (::cashew::base::LogEnabled(severity)) {                                            \
+      static constinit ::cashew::base::detail::LogSite log_site{__FILE__, __LINE__, each}; \
+      ::cashew::base::detail::Log(&log_site, severity, __VA_ARGS__);                       \
+    }                                                                                      \
   } while (false)
+#define CASHEW_LOG(severity, ...) CASHEW_LOG_AT_SITE(false, severity, __VA_ARGS__)
+// `severity` is a word: CASHEW_LOG_EACH(kNotice, "listening pool={}", name).
+#define CASHEW_LOG_EACH(severity, ...) \
+  CASHEW_LOG_AT_SITE(true, ::cashew::base::Severity::severity, __VA_ARGS__)
 
 #define CASHEW_LOG_EMERG(...) CASHEW_LOG(::cashew::base::Severity::kEmerg, __VA_ARGS__)
 #define CASHEW_LOG_ALERT(...) CASHEW_LOG(::cashew::base::Severity::kAlert, __VA_ARGS__)

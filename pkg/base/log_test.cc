@@ -8,6 +8,8 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sstream>
 #include <string>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "pkg/base/log_json.h"
 #include "pkg/base/secret.h"
 
 namespace cashew::base {
@@ -138,6 +141,59 @@ TEST_F(LogTest, AReopenThatFailsKeepsTheOldFile) {
   EXPECT_NE(Read(path_ + ".1").find("still here"), std::string::npos);
 }
 
+void SayOften(int times) {
+  for (int i = 0; i < times; ++i) CASHEW_LOG_ERROR("server refused attempt={}", i);
+}
+
+TEST_F(LogTest, APlaceThatRepeatsItselfIsHeldBackAndSaysHowOften) {
+  ASSERT_TRUE(InitLog(7, path_).ok());
+  SayOften(1000);
+  for (int i = 0; i < 1000; ++i) CASHEW_LOG_EACH(kNotice, "listening pool=p{}", i);
+  for (int i = 0; i < 1000; ++i) CASHEW_LOG_CRIT("disaster={}", i);
+  for (int i = 0; i < 1000; ++i) CASHEW_LOG_INFO("asked for={}", i);
+  std::istringstream lines(Read(path_));
+  std::map<std::string, int> words;
+  int64_t repeated = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const std::string told = "error: lines from here were held back repeated=";
+    const size_t at = line.find(told);
+    if (at != std::string::npos) repeated += std::stoi(line.substr(at + told.size()));
+    for (const char* word : {"refused", "listening", "disaster", "asked"}) {
+      if (line.find(word) != std::string::npos) ++words[word];
+    }
+  }
+  // A slow machine may see more than one second begin.
+  EXPECT_GE(words["refused"], 50);
+  EXPECT_EQ(words["refused"] + repeated, 1000);
+  EXPECT_GT(repeated, 0);
+  EXPECT_EQ(words["listening"], 1000);
+  EXPECT_EQ(words["disaster"], 1000);
+  EXPECT_EQ(words["asked"], 1000);
+}
+
+TEST_F(LogTest, AsJsonEveryLineParsesWhateverItHolds) {
+  ASSERT_TRUE(InitLog(5, path_).ok());
+  SetLogFormat(LogFormat::kJson);
+  std::string all;
+  for (int c = 0; c < 256; ++c) all += static_cast<char>(c);
+  CASHEW_LOG_NOTICE("hostile key=\"{}\" raw={}", all, "a=b \" c=\"d");
+  CASHEW_LOG_WARN("{}", all);
+  CASHEW_LOG_NOTICE("server ejected pool={} retry_ms={}", "alpha", int64_t{30000});
+  const std::string text = Read(path_);
+  SetLogFormat(LogFormat::kText);
+  std::vector<nlohmann::json> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0]["msg"], "hostile");
+  EXPECT_EQ(lines[0]["raw"], "a=b \" c=\"d");
+  EXPECT_EQ(lines[1]["level"], "warn");
+  EXPECT_EQ(lines[2]["retry_ms"], 30000);
+  EXPECT_THAT(lines[2]["src"].get<std::string>(), testing::MatchesRegex("log_test\\.cc:[0-9]+"));
+  EXPECT_THAT(lines[2]["ts"].get<std::string>(),
+              testing::MatchesRegex("20[0-9-]+T[0-9:]+\\.[0-9]{6}Z"));
+}
+
 // One reader that never reads: the queue fills, callers do not wait, drops are counted.
 // The log stays asynchronous for the tests after this one, which flush before they look.
 TEST_F(LogTest, AsynchronousLinesAreDroppedAndCountedRatherThanWaitedFor) {
@@ -157,7 +213,7 @@ TEST_F(LogTest, AsynchronousLinesAreDroppedAndCountedRatherThanWaitedFor) {
   std::vector<std::thread> writers;
   for (int w = 0; w < 4; ++w) {
     writers.emplace_back([] {
-      for (int i = 0; i < 5000; ++i) CASHEW_LOG_ERROR("{:0100}", i);
+      for (int i = 0; i < 5000; ++i) CASHEW_LOG_EACH(kError, "{:0100}", i);
     });
   }
   for (std::thread& writer : writers) writer.join();
@@ -177,6 +233,63 @@ TEST_F(LogTest, AsynchronousLinesAreDroppedAndCountedRatherThanWaitedFor) {
   done = true;
   drain.join();
   close(reader);
+}
+
+TEST(RepeatLimit, PassesFiftyASecondAndTellsTheRestWhenItIsOver) {
+  RepeatLimit limit;
+  uint32_t left_out = 0;
+  int passed = 0;
+  for (int i = 0; i < 80; ++i) passed += limit.Admit(1000 + i, &left_out) ? 1 : 0;
+  EXPECT_EQ(passed, 50);
+  EXPECT_EQ(limit.TakeLeftOut(RepeatLimit::kWindowNs), 0u);  // not over yet
+  EXPECT_TRUE(limit.holds_back());
+  EXPECT_TRUE(limit.Admit(1000 + RepeatLimit::kWindowNs, &left_out));
+  EXPECT_EQ(left_out, 30u);
+  EXPECT_TRUE(limit.Admit(1001 + RepeatLimit::kWindowNs, &left_out));
+  EXPECT_EQ(left_out, 0u);
+}
+
+TEST(RepeatLimit, IsAskedWhenNoLineFollows) {
+  RepeatLimit limit;
+  uint32_t left_out = 0;
+  for (int i = 0; i < 60; ++i) limit.Admit(0, &left_out);
+  EXPECT_EQ(limit.TakeLeftOut(RepeatLimit::kWindowNs), 10u);
+  EXPECT_EQ(limit.TakeLeftOut(RepeatLimit::kWindowNs), 0u);
+  EXPECT_FALSE(limit.holds_back());
+}
+
+template <typename... Args>
+nlohmann::json Json(fmt::format_string<Args...> format, Args&&... args) {
+  return nlohmann::json::parse(
+      JsonLine(1'770'000'000'123'456, "notice", "a.cc:1", format, fmt::make_format_args(args...)));
+}
+
+TEST(JsonLine, WordsOfTheFormatAreFieldsAndTheRestIsTheMessage) {
+  const nlohmann::json line =
+      Json("pool runs on {} of {} workers pool={} up={} share={} hint=\"use {}, or {}\" sum={:08x}",
+           1, 2, "alpha", true, 0.5, 4, "less", 255u);
+  EXPECT_EQ(line.dump(),
+            R"({"hint":"use 4, or less","level":"notice","msg":"pool runs on 1 of 2 workers",)"
+            R"("pool":"alpha","share":0.5,"src":"a.cc:1","sum":"000000ff",)"
+            R"("ts":"2026-02-02T02:40:00.123456Z","up":true})");
+}
+
+TEST(JsonLine, ValuesAreNeverTakenForFields) {
+  const nlohmann::json line = Json("bad error=\"{}\" pool={}", "x\" level=emerg y=\"", "a b=c");
+  EXPECT_EQ(line["error"], "x\" level=emerg y=\"");
+  EXPECT_EQ(line["pool"], "a b=c");
+  EXPECT_EQ(line["level"], "notice");
+  EXPECT_FALSE(line.contains("y"));
+  EXPECT_FALSE(line.contains("b"));
+}
+
+TEST(JsonLine, BracesAndFieldsThatCarryAReservedNameAreKept) {
+  const nlohmann::json line =
+      Json("set global: {{grpc: off}} to={{{}}} level={} file={}/{}", 1, "high", "a", "b");
+  EXPECT_EQ(line["msg"], "set global: {grpc: off}");
+  EXPECT_EQ(line["to"], "{1}");
+  EXPECT_EQ(line["level_"], "high");
+  EXPECT_EQ(line["file"], "a/b");
 }
 
 TEST(Escape, ShowsPrintableBytesAndSpellsOutTheRest) {

@@ -136,6 +136,10 @@ struct Pool : Located {  // `line` is that of its name
   int64_t client_max_inflight = 1024;             // requests
   int64_t client_max_buffer = int64_t{64} << 20;  // bytes
   int64_t client_write_timeout_ms = 10000;
+  // What is noticed of its requests; 0: nothing.
+  int64_t hot_keys_sample = 0;    // one key in so many
+  int64_t slow_log_ms = 0;        // requests that take as long
+  int64_t access_log_sample = 0;  // one request in so many
 
   bool operator==(const Pool&) const = default;
 };
@@ -154,9 +158,10 @@ struct Global : Located {
   std::string state_dir;  // empty unless configured: the app's default
   int64_t drain_timeout_ms = 30000;
   int64_t drain_grace_ms = 0;
-  bool watch_config = false;  // reload when the file changes
+  bool watch_config = false;                // reload when the file changes
   int64_t max_client_connections = 100000;  // 0: as many as the file limit allows
   int64_t max_buffer_memory = 0;            // bytes; 0: auto, half of what the cgroup grants
+  int64_t slow_log_size = 128;              // slow requests that are kept
 
   bool operator==(const Global&) const = default;
 };

@@ -90,6 +90,9 @@ TEST(Config, DefaultsOfWhatCashewAddsKeepTwemproxysBehaviour) {
   EXPECT_EQ(pool.client_max_inflight, 1024);
   EXPECT_EQ(pool.client_max_buffer, 64 << 20);
   EXPECT_EQ(pool.client_write_timeout_ms, 10000);
+  EXPECT_EQ(pool.hot_keys_sample, 0);
+  EXPECT_EQ(pool.slow_log_ms, 0);
+  EXPECT_EQ(pool.access_log_sample, 0);
 }
 
 TEST(Config, DefaultsOfGlobalHoldWithoutTheSection) {
@@ -106,6 +109,7 @@ TEST(Config, DefaultsOfGlobalHoldWithoutTheSection) {
   EXPECT_EQ(global.drain_grace_ms, 0);
   EXPECT_EQ(global.max_client_connections, 100000);
   EXPECT_EQ(global.max_buffer_memory, 0);
+  EXPECT_EQ(global.slow_log_size, 128);
 }
 
 TEST(Config, EveryKeyOfTwemproxyIsRead) {
@@ -176,6 +180,9 @@ TEST(Config, EveryKeyThatCashewAddsIsRead) {
   client_max_inflight: 16
   client_max_buffer: 512kb
   client_write_timeout: 1h
+  hot_keys_sample: 100
+  slow_log: 10ms
+  access_log_sample: 1000
 )"));
   EXPECT_EQ(pool.compat, Compat::kStrict);
   EXPECT_EQ(pool.membership, Membership::kGrpc);
@@ -199,6 +206,9 @@ TEST(Config, EveryKeyThatCashewAddsIsRead) {
   EXPECT_EQ(pool.client_max_inflight, 16);
   EXPECT_EQ(pool.client_max_buffer, 512 << 10);
   EXPECT_EQ(pool.client_write_timeout_ms, 3600000);
+  EXPECT_EQ(pool.hot_keys_sample, 100);
+  EXPECT_EQ(pool.slow_log_ms, 10);
+  EXPECT_EQ(pool.access_log_sample, 1000);
 }
 
 TEST(Config, EveryKeyOfGlobalIsRead) {
@@ -211,6 +221,7 @@ TEST(Config, EveryKeyOfGlobalIsRead) {
   drain_grace: 500ms
   max_client_connections: 0
   max_buffer_memory: 2gb
+  slow_log_size: 500
 )");
   EXPECT_TRUE(global.present && global.admin_configured && global.grpc_configured);
   EXPECT_EQ(global.workers, 4);
@@ -224,6 +235,7 @@ TEST(Config, EveryKeyOfGlobalIsRead) {
   EXPECT_EQ(global.drain_grace_ms, 500);
   EXPECT_EQ(global.max_client_connections, 0);
   EXPECT_EQ(global.max_buffer_memory, int64_t{2} << 30);
+  EXPECT_EQ(global.slow_log_size, 500);
 }
 
 TEST(Config, GlobalTakesItsSpecialWords) {
@@ -383,6 +395,11 @@ TEST(ConfigRejects, NumbersThatAreNot) {
   table.push_back(BadKey("timeout", "400ms", "bare milliseconds, without a unit"));
   table.push_back(BadKey("server_connections", "0", "at least 1, such as 4"));
   table.push_back(BadKey("client_max_inflight", "0", "at least 1"));
+  for (const char* key : {"hot_keys_sample", "access_log_sample"}) {
+    table.push_back(BadKey(key, "1/100", "\"1/100\" is not a number"));
+    table.push_back(BadKey(key, "-1", "is not a number"));
+    table.push_back(BadKey(key, "1000000001", "at most 1000000000"));
+  }
   ExpectRejected(table);
   EXPECT_EQ(LoadPool(PoolWith("  timeout: 010\n")).timeout_ms, 10);
 }
@@ -427,6 +444,8 @@ TEST(ConfigRejects, DurationsAndSizesWithoutAUnit) {
   ExpectRejected({
       BadKey("hold_down", "30", "\"30\" has no unit; give a whole number with ms, s, m or h"),
       BadKey("hold_down", "30 s", "is not a duration"),
+      BadKey("slow_log", "10", "\"10\" has no unit; give a whole number with ms, s, m or h"),
+      BadKey("slow_log", "on", "is not a duration"),
       BadKey("hold_down", "1.5s", "is not a duration"),
       BadKey("hold_down", "s", "is not a duration"),
       BadKey("hold_down", "30S", "is not a duration"),
@@ -600,6 +619,8 @@ TEST(ConfigRejects, FaultsInGlobal) {
       bad("drain_grace", "x", "is not a duration"),
       bad("max_client_connections", "-1", "is not a number"),
       bad("max_buffer_memory", "1kb", "is too small"),
+      bad("slow_log_size", "0", "from 1 to 10000"),
+      bad("slow_log_size", "10001", "at most 10000"),
       bad("state_dir", "", "has no value"),
       bad("worker", "1", "did you mean workers?"),
       {PoolWith("global:\n"), 4, "global", "has no keys"},

@@ -11,6 +11,7 @@ constexpr std::string_view kAuto = "auto";
 constexpr std::string_view kUnix = "unix:";
 constexpr int64_t kMaxWorkers = 1024;
 constexpr int64_t kMinBufferMemory = int64_t{1} << 20;
+constexpr int64_t kMaxSlowLogSize = 10'000;  // of each worker: some 3 MB
 
 bool IsAuto(const Field& field) {
   const YamlNode& value = field.value();
@@ -120,6 +121,11 @@ constexpr KeyRow<Global> kGlobalRows[] = {
        f.Read(ParseNumber, &g->max_client_connections, NumberRange{.example = 100000});
      }},
     {"max_buffer_memory", ReadMemory},
+    {"slow_log_size",
+     [](const Field& f, Global* g) {
+       f.Read(ParseNumber, &g->slow_log_size,
+              NumberRange{.min = 1, .max = kMaxSlowLogSize, .example = 128});
+     }},
 };
 
 // Who may change membership may take the cache: beyond loopback that needs a certificate.

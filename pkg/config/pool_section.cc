@@ -12,6 +12,7 @@ namespace cashew::config {
 namespace {
 
 constexpr int64_t kMinClientBuffer = int64_t{16} << 10;  // one read
+constexpr int64_t kMaxSample = 1'000'000'000;
 
 template <typename E>
 struct Choice {
@@ -285,6 +286,15 @@ constexpr KeyRow<Pool> kPoolRows[] = {
      [](const Field& f, Pool* p) { f.Read(ParseSize, &p->client_max_buffer, kMinClientBuffer); }},
     {"client_write_timeout",
      [](const Field& f, Pool* p) { f.Read(ParseDuration, &p->client_write_timeout_ms, 1); }},
+    {"hot_keys_sample",
+     [](const Field& f, Pool* p) {
+       f.Read(ParseNumber, &p->hot_keys_sample, NumberRange{.max = kMaxSample, .example = 100});
+     }},
+    {"slow_log", [](const Field& f, Pool* p) { f.Read(ParseDuration, &p->slow_log_ms, 0); }},
+    {"access_log_sample",
+     [](const Field& f, Pool* p) {
+       f.Read(ParseNumber, &p->access_log_sample, NumberRange{.max = kMaxSample, .example = 1000});
+     }},
 };
 
 void CheckRequired(Report* report, const Pool& pool, const Seen& seen) {

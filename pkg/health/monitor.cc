@@ -80,7 +80,7 @@ void Monitor::OnProbe(bool answered) {
       if (answered && enough) {
         state_ = State::kIn;
         board_->Readmit(target_.pool, target_.server);
-        CASHEW_LOG_NOTICE("server is back pool={} server={}", target_.pool, target_.server);
+        CASHEW_LOG_EACH(kNotice, "server is back pool={} server={}", target_.pool, target_.server);
         readmitted_();
       }
       break;

@@ -51,6 +51,10 @@ struct Settings {
   int64_t client_max_inflight = 1024;
   int64_t client_max_buffer = int64_t{64} << 20;
   int64_t client_write_timeout_ms = 10'000;
+  // What is noticed of its requests; 0 is off. See traffic.h.
+  int64_t hot_keys_sample = 0;    // one key in so many is counted
+  int64_t slow_log_ms = 0;        // a request that takes as long is kept
+  int64_t access_log_sample = 0;  // one request in so many is a line of the log
 };
 
 struct Server {

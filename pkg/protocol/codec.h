@@ -282,6 +282,9 @@ class Codec {
                                 int64_t cursor) const {
     return {};
   }
+  // The word that a request begins with, as its client wrote it; `message` are its bytes. Empty
+  // when there is none.
+  virtual std::string_view CommandWord(std::string_view message) const = 0;
   // An error line made by the proxy: "SERVER_ERROR text\r\n".
   virtual std::string Error(std::string_view text) const = 0;
   // Whether an answer of the proxy's own is an error.
@@ -301,6 +304,9 @@ class Codec {
 
 // Tells keys apart, well enough to notice a reply to another request. Never 0.
 uint32_t KeySignature(std::string_view key);
+
+// The letters, digits, '-' and '_' that `text` begins with.
+std::string_view FirstWord(std::string_view text);
 
 const Codec& MemcachedCodec();
 const Codec& RedisCodec();

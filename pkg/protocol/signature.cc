@@ -1,3 +1,4 @@
+#include <cctype>
 #include <cstring>
 
 #include "pkg/protocol/codec.h"
@@ -31,6 +32,15 @@ uint32_t KeySignature(std::string_view key) {
   }
   h *= kMultiplier;
   return static_cast<uint32_t>(h >> 32) | 1;
+}
+
+std::string_view FirstWord(std::string_view text) {
+  size_t n = 0;
+  while (n < text.size() &&
+         (isalnum(static_cast<unsigned char>(text[n])) != 0 || text[n] == '-' || text[n] == '_')) {
+    ++n;
+  }
+  return text.substr(0, n);
 }
 
 }  // namespace cashew::protocol

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <utility>
 
 #include "fmt/format.h"
@@ -14,8 +15,10 @@
 #include "pkg/proxy/command_class.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/local_pool.h"
+#include "pkg/proxy/observer.h"
 #include "pkg/proxy/router.h"
 #include "pkg/proxy/server_session.h"
+#include "pkg/proxy/trace.h"
 
 namespace cashew::proxy {
 namespace {
@@ -44,6 +47,13 @@ constexpr int64_t kSlack = 1 << 20;
 constexpr uint32_t kCarriedInput = 1 << 20;
 constexpr int64_t kHandshakeNs = 10 * base::kNsPerSec;
 
+std::string PeerOf(int fd) {
+  net::SocketAddress peer;
+  peer.length = sizeof peer.storage;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) != 0) return "";
+  return peer.ToString();
+}
+
 }  // namespace
 
 void ClientSession::List::Push(Request* request) {
@@ -69,7 +79,11 @@ ClientSession::ClientSession(LocalPool* pool, uint32_t id,
 
 ClientSession::~ClientSession() = default;
 
-bool ClientSession::Start() { return pool_->worker().loop().Add(transport_->fd(), this).ok(); }
+bool ClientSession::Start() {
+  CASHEW_LOG_INFO("client connected pool={} client={}.{} peer={}", pool_->name(),
+                  pool_->worker().index(), id_, PeerOf(transport_->fd()));
+  return pool_->worker().loop().Add(transport_->fd(), this).ok();
+}
 
 // ---- 2: read, parse, admit -------------------------------------------------
 
@@ -180,6 +194,9 @@ std::string_view ClientSession::ParseAll(std::string_view in, net::Chunk* chunk)
   while (!in.empty() && state_ == State::kOpen) {
     if (Pause()) return in;
     const protocol::ParseResult result = parser_->Parse(in, &command);
+    if (pool_->observer() != nullptr) [[unlikely]] {
+      pool_->observer()->set_message(in.substr(0, result.consumed));
+    }
     if (result.status == protocol::ParseStatus::kDone) OnRequest(command, chunk);
     in.remove_prefix(result.consumed);
     if (result.status == protocol::ParseStatus::kInvalid) {
@@ -295,6 +312,9 @@ void ClientSession::OnRequest(const protocol::Command& command, net::Chunk* chun
   request->reply_kind = command.reply_kind;
   ++inflight_;
   barrier_ = command.barrier;
+  if (pool_->observer() != nullptr) [[unlikely]] {
+    pool_->observer()->OnRequest(request, command);
+  }
   const bool local =
       command.action == protocol::Action::kAnswer || command.action == protocol::Action::kQuit;
   if (local) request->quiet = protocol::Quiet::kNo;
@@ -406,14 +426,16 @@ void ClientSession::AnswerForPool(Request* request) {
 // ---- 6: replies out, in order ----------------------------------------------
 
 void ClientSession::OnRequestDone(Request* request) {
-  if (request->quiet == protocol::Quiet::kAll) {
-    request->cells->duration.Add(pool_->worker().loop().now_ns() - request->began_ns);
-    Take(&quiet_, request);
-    MaybeResume();
-    MaybeFinish();
-    return;
-  }
+  if (request->quiet == protocol::Quiet::kAll) return OnQuietDone(request);
   if (pending_.head == request) FlushReady();
+}
+
+void ClientSession::OnQuietDone(Request* request) {
+  request->cells->duration.Add(pool_->worker().loop().now_ns() - request->began_ns);
+  EndTrace(request);
+  Take(&quiet_, request);
+  MaybeResume();
+  MaybeFinish();
 }
 
 // Replies leave in the order the requests came in. One that is early waits in its
@@ -422,7 +444,11 @@ void ClientSession::FlushReady() {
   const int64_t now_ns = pool_->worker().loop().now_ns();
   while (pending_.head != nullptr && pending_.head->done) {
     Request* request = pending_.head;
-    EmitReply(*pool_, request, &out_);
+    if (request->trace == nullptr) [[likely]] {
+      EmitReply(*pool_, request, &out_);
+    } else {
+      EmitTraced(request);
+    }
     request->cells->duration.Add(now_ns - request->began_ns);
     Take(&pending_, request);
   }
@@ -445,6 +471,21 @@ void ClientSession::Take(List* from, Request* request) {
   pool_->worker().MaybeFree(request);
 }
 
+void ClientSession::EmitTraced(Request* request) {
+  const size_t before = out_.size();
+  EmitReply(*pool_, request, &out_);
+  request->trace->reply_bytes += out_.size() - before;
+  EndTrace(request);
+}
+
+void ClientSession::EndTrace(Request* request) {
+  if (request->trace == nullptr) return;
+  // Null when the pool has stopped asking meanwhile.
+  Observer* observer = pool_->observer();
+  if (observer != nullptr) observer->OnEnd(request, state_ == State::kClosed);
+  pool_->worker().FreeTrace(std::exchange(request->trace, nullptr));
+}
+
 void ClientSession::Hold(Request* request, size_t bytes) {
   request->bytes += static_cast<uint32_t>(bytes);
   request_bytes_ += static_cast<int64_t>(bytes);
@@ -460,6 +501,7 @@ void ClientSession::StreamFront() {
   request->streaming = true;
   request_bytes_ -= request->bytes;
   request->bytes = 0;
+  if (request->trace != nullptr) request->trace->reply_bytes += request->fragment.reply.size();
   out_.Splice(pool_->worker().buffers(), request->fragment.reply);
   pool_->worker().loop().MarkDirty(this);
 }
@@ -550,6 +592,8 @@ void ClientSession::Carry() {
   if (in_ != nullptr) carried.unread.assign(in_->data(), in_->filled);
   carried.fd = fcntl(transport_->fd(), F_DUPFD_CLOEXEC, 0);
   if (carried.fd < 0) return;  // it stays here, and is drained at last
+  CASHEW_LOG_INFO("client handed over pool={} client={}.{}", pool_->name(), pool_->worker().index(),
+                  id_);
   pool_->worker().loop().Forget(transport_->fd());
   state_ = State::kClosed;
   Release();
@@ -592,8 +636,9 @@ void ClientSession::CheckPatience(int64_t now_ns) {
 void ClientSession::Evict() {
   if (state_ == State::kClosed) return;
   pool_->cells()[PoolMetric::kClientsEvicted].Add(1);
-  CASHEW_LOG_NOTICE("client closed pool={} held_bytes={} why=\"holds too much and does not read\"",
-                    pool_->name(), held_bytes());
+  CASHEW_LOG_NOTICE(
+      "client evicted pool={} client={}.{} held_bytes={} why=\"holds too much and does not read\"",
+      pool_->name(), pool_->worker().index(), id_, held_bytes());
   Close(/*as_error=*/true);
 }
 
@@ -603,6 +648,8 @@ void ClientSession::Close(bool as_error) {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   pool_->cells()[as_error ? PoolMetric::kClientErr : PoolMetric::kClientEof].Add(1);
+  CASHEW_LOG_INFO("client closed pool={} client={}.{} as_error={}", pool_->name(),
+                  pool_->worker().index(), id_, as_error);
   // What a blocked command would take from its key must not go to nobody.
   if (waiting_on_ != nullptr) waiting_on_->Shutdown({});
   ReturnOwn();
@@ -610,8 +657,12 @@ void ClientSession::Close(bool as_error) {
 }
 
 void ClientSession::Release() {
-  while (pending_.head != nullptr) Take(&pending_, pending_.head);
-  while (quiet_.head != nullptr) Take(&quiet_, quiet_.head);
+  for (List* list : {&pending_, &quiet_}) {
+    while (list->head != nullptr) {
+      EndTrace(list->head);
+      Take(list, list->head);
+    }
+  }
   out_.Clear(pool_->worker().buffers());
   DropInput();
   transport_.reset();

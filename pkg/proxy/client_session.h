@@ -100,8 +100,11 @@ class ClientSession final : public net::IoHandler {
   void CountBegin(Request* request, metrics::CommandClass command_class);
 
   // A request's end.
+  void OnQuietDone(Request* request);
   void FlushReady();
   void Take(List* from, Request* request);
+  void EmitTraced(Request* request);
+  void EndTrace(Request* request);
   void MaybeResume();
   void MaybeFinish();
   void Linger();

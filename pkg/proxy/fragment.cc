@@ -5,6 +5,7 @@
 
 #include "pkg/proxy/client_session.h"
 #include "pkg/proxy/local_pool.h"
+#include "pkg/proxy/trace.h"
 
 namespace cashew::proxy {
 namespace {
@@ -21,7 +22,7 @@ void InitFragment(Fragment* fragment, Request* request, const protocol::Command&
   fragment->signature = 0;
   fragment->gets = command.gets;
   fragment->blocks = nullptr;
-  fragment->own = false;
+  fragment->own = fragment->written = false;
   fragment->wait_ms = command.wait_ms;
   fragment->expect = {command.reply_kind, nullptr, 0, 0, command.interim, 0, 0};
 }
@@ -234,6 +235,7 @@ void FailPart(LocalPool& pool, Fragment* fragment, ErrorKind kind, std::string_v
   }
   fragment->reply.Clear(buffers);
   if (request->done) return;  // another part failed first
+  if (request->trace != nullptr) request->trace->error = LabelOf(kind);
   const bool as_miss = request->is_read && pool.settings().miss_on_error;
   if (as_miss) {
     if (fragment->gets > 0) pool.cells()[PoolMetric::kGetMisses].Add(fragment->gets);
@@ -262,6 +264,7 @@ void RefuseRequest(LocalPool& pool, Request* request, const protocol::Command& c
   fragment->reply.AppendLast(pool.worker().buffers(), reply);
   pool.cells()[PoolMetric::kForwardError].Add(1);
   CountError(pool, ErrorKind::kRefused);
+  if (request->trace != nullptr) request->trace->error = LabelOf(ErrorKind::kRefused);
   OnPartResolved(request, true);
   ReleasePart(pool, fragment);
 }

@@ -6,7 +6,9 @@
 #include "pkg/base/log.h"
 #include "pkg/proxy/client_session.h"
 #include "pkg/proxy/fragment.h"
+#include "pkg/proxy/observer.h"
 #include "pkg/proxy/server_session.h"
+#include "pkg/proxy/trace.h"
 #include "pkg/ring/server.h"
 
 namespace cashew::proxy {
@@ -39,7 +41,7 @@ const protocol::Codec& CodecOf(const pool::Settings& settings) {
 
 LocalServer::LocalServer(LocalPool* pool, const pool::Server& server)
     : pool_(pool),
-      name_(server.name),
+      name_(std::make_shared<const std::string>(server.name)),
       cells_(pool->worker().services().registry->Server(pool->name(), server.name,
                                                         pool->worker().index())) {}
 
@@ -115,6 +117,7 @@ void LocalServer::Enqueue(Fragment* fragment, uint32_t client_id, uint8_t group,
 void LocalServer::EnqueueOn(ServerSession& session, Fragment* fragment, std::string_view head,
                             std::string_view body, net::Chunk* chunk) {
   if (!live_ || (session.closed() && InBackoff())) {
+    if (fragment->request->trace != nullptr) fragment->request->trace->server = name_;
     FailPart(*pool_, fragment, metrics::ErrorKind::kUnreachable,
              last_error_.empty() ? kNoServer : last_error_);
     return ReleasePart(*pool_, fragment);
@@ -197,7 +200,7 @@ bool LocalServer::OnFailure(const pool::Failure& failure, const std::string& tex
   last_error_ = text;
   const pool::Settings& settings = pool_->settings();
   if (settings.auto_eject) {
-    return pool_->worker().services().failures->OnFailure(pool_->name(), name_, failure);
+    return pool_->worker().services().failures->OnFailure(pool_->name(), *name_, failure);
   }
   if (++failures_ < settings.failure_limit) return false;
   backoff_ms_ = std::clamp(backoff_ms_ * 2, kFirstBackoffMs, kMaxBackoffMs);
@@ -242,8 +245,15 @@ void LocalPool::Adopt(const PoolAssignment& assignment) {
   limits_.cluster_commands = settings().cluster_commands;
   limits_.dangerous_commands = settings().dangerous_commands;
   exclusive_limit_ = static_cast<size_t>(assignment.exclusive);
+  AdoptObserver();
 
   AdoptServers(assignment.connections);
+}
+
+void LocalPool::AdoptObserver() {
+  if (!Observer::Wanted(settings())) return observer_.reset();
+  if (observer_ == nullptr) observer_ = std::make_unique<Observer>(this);
+  observer_->Adopt(settings());
 }
 
 // Both lists are in index order: one pass finds who stays, who is new and who has left.

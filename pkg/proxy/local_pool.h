@@ -16,6 +16,7 @@ namespace cashew::proxy {
 
 class ClientSession;
 class LocalPool;
+class Observer;
 class ServerSession;
 
 // The protocol that a pool speaks.
@@ -56,7 +57,8 @@ class LocalServer {
   // Counts a failure; true when the server is out and a new ring is coming.
   bool OnFailure(const pool::Failure& failure, const std::string& text);
 
-  const std::string& name() const { return name_; }
+  const std::string& name() const { return *name_; }
+  const std::shared_ptr<const std::string>& shared_name() const { return name_; }
   const net::SocketAddress& address() const { return address_; }
   LocalPool& pool() { return *pool_; }
   metrics::ServerCells& cells() { return *cells_; }
@@ -69,7 +71,7 @@ class LocalServer {
   void ForEachSession(Action action) const;
 
   LocalPool* const pool_;
-  const std::string name_;
+  const std::shared_ptr<const std::string> name_;  // outlived by traces of its requests
   std::string ip_;
   uint16_t port_ = 0;
   std::string unix_path_;
@@ -109,6 +111,8 @@ class LocalPool {
   const pool::Settings& settings() const { return snapshot_->settings(); }
   const protocol::Codec& codec() const { return codec_; }
   metrics::PoolCells& cells() { return *cells_; }
+  // Null when the pool asks for none.
+  Observer* observer() { return observer_.get(); }
   LocalServer& server(uint32_t index) { return *servers_[index]; }
   size_t server_count() const { return servers_.size(); }
   const net::TransportFactory& server_transport() const { return *server_transport_; }
@@ -131,6 +135,7 @@ class LocalPool {
 
  private:
   void AdoptServers(int connections);
+  void AdoptObserver();
 
   Worker* const worker_;
   const std::string name_;
@@ -143,6 +148,7 @@ class LocalPool {
   std::shared_ptr<const net::TransportFactory> listen_transport_;
   std::shared_ptr<const net::TransportFactory> server_transport_;
   std::shared_ptr<metrics::PoolCells> cells_;
+  std::unique_ptr<Observer> observer_;
   std::vector<std::unique_ptr<LocalServer>> servers_;  // by the snapshot's index
   std::vector<std::unique_ptr<LocalServer>> leaving_;  // servers no longer listed, draining
   ClientSession* clients_ = nullptr;

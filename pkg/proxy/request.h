@@ -13,6 +13,7 @@ namespace cashew::proxy {
 
 class ClientSession;
 struct Request;
+struct Trace;
 
 // What one server is asked: a whole request, or one server's part of a multi-key
 // request. From being queued until its reply (or the connection's end) it stands
@@ -32,6 +33,7 @@ struct Fragment {
   bool failed = false;   // `reply` is an error line
   bool ordinary = true;  // `reply` is what was asked for, not a server's error
   bool own = false;      // the proxy's own request: it is not counted
+  bool written = false;  // to the server, wholly
   uint32_t gets = 0;     // keys whose values it gets
   int64_t wait_ms = -1;  // how long the server may take; -1: the pool's timeout
   protocol::Expectation expect;
@@ -69,6 +71,7 @@ struct Request {
   ClientSession* client = nullptr;       // null: the client left, or was answered
   metrics::ClassCells* cells = nullptr;  // of its class; the pool's, so while it has a client
   int64_t began_ns = 0;                  // when it was read
+  Trace* trace = nullptr;                // null unless the pool's observer wants one
   protocol::Quiet quiet = protocol::Quiet::kNo;
   bool is_read = false;
   bool done = false;       // can be answered

@@ -11,6 +11,8 @@
 #include "pkg/proxy/client_session.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/local_pool.h"
+#include "pkg/proxy/observer.h"
+#include "pkg/proxy/trace.h"
 
 namespace cashew::proxy {
 namespace {
@@ -184,6 +186,10 @@ void ServerSession::Enqueue(Fragment* fragment, std::string_view head, std::stri
   }
 
   Request* request = fragment->request;
+  // Who is asked, from the start: what ends before the server answers is told of, too.
+  if (request->trace != nullptr) [[unlikely]] {
+    request->trace->server = server_->shared_name();
+  }
   if (request->client != nullptr) request->client->Hold(request, bytes);
   net::BufferPool& buffers = worker().buffers();
   out_.Append(buffers, head);
@@ -232,6 +238,7 @@ void ServerSession::OnWritten(size_t bytes) {
     their_bytes += unwritten_->bytes;
     const int64_t waited_ns = now_ns - unwritten_->queued_ns;
     unwritten_->sent_ns = now_ns;
+    unwritten_->written = true;
     if (unwritten_->own) continue;
     if (waited_ns == 0) {
       ++at_once;
@@ -394,6 +401,9 @@ bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
   }
   reply_bytes_ = 0;
   body_left_ = 0;
+  if (request->trace != nullptr) [[unlikely]] {
+    TraceLeaving(*fragment);
+  }
   PopHead();
   if (Wanted(*fragment)) {
     ClientSession* client = request->client;
@@ -402,6 +412,9 @@ bool ServerSession::OnReplyDone(Fragment* fragment, std::string_view bytes,
                                   fragment->reply.empty();
     if (straight_through) {
       client->output().Append(worker().buffers(), bytes);
+      if (request->trace != nullptr) [[unlikely]] {
+        request->trace->reply_bytes += bytes.size();
+      }
     } else {
       fragment->reply.AppendLast(worker().buffers(), bytes);
       client->Hold(request, bytes.size());
@@ -440,6 +453,11 @@ void ServerSession::HoldPartial(Fragment* fragment, std::string_view bytes) {
       request->quiet == protocol::Quiet::kNo && client->IsFront(request)) {
     client->StreamFront();
   }
+}
+
+void ServerSession::TraceLeaving(const Fragment& fragment) {
+  if (fragment.request->trace == nullptr) return;
+  TracePart(fragment, server_->shared_name(), worker().loop().now_ns());
 }
 
 void ServerSession::PopHead() {
@@ -493,6 +511,7 @@ void ServerSession::CheckTimeouts() {
       return Fail(End::kTimeout, FailureKind::kSilent, kTimedOut);
     }
     server_->cells()[ServerMetric::kExpired].Add(1);
+    TraceLeaving(*f);
     FailPart(server_->pool(), f, ErrorKind::kTimeout, kTimedOut);
   }
   ArmTimer();
@@ -535,6 +554,7 @@ void ServerSession::CloseWhenIdle() {
 std::vector<Fragment*> ServerSession::TakeAll() {
   std::vector<Fragment*> all;
   while (head_ != nullptr) {
+    TraceLeaving(*head_);
     all.push_back(head_);
     PopHead();
   }

@@ -79,6 +79,8 @@ class ServerSession final : public net::IoHandler {
   bool OnReplyDone(Fragment* fragment, std::string_view bytes, protocol::Outcome outcome);
   void HoldPartial(Fragment* fragment, std::string_view bytes);
   bool CommitBody(std::string_view bytes);
+  // The fragment leaves the queue, or is given up there.
+  void TraceLeaving(const Fragment& fragment);
   void PopHead();
   void OnWritten(size_t bytes);
   void CheckTimeouts();

@@ -12,6 +12,7 @@
 #include "pkg/proxy/client_session.h"
 #include "pkg/proxy/fragment.h"
 #include "pkg/proxy/local_pool.h"
+#include "pkg/proxy/observer.h"
 #include "pkg/proxy/server_session.h"
 
 namespace cashew::proxy {
@@ -40,6 +41,7 @@ Worker::Worker(int index, const Services& services)
       loop_(*services.clock),
       buffers_(&arena_),
       requests_(&arena_),
+      traces_(&arena_),
       read_buffer_(new char[kReadBuffer]),
       cells_(services.registry->Process(index)),
       worker_cells_(services.registry->Worker(index)),
@@ -177,6 +179,18 @@ void Worker::RecycleSplit(std::unique_ptr<Split> split) {
   spare_splits_.push_back(std::move(split));
 }
 
+std::vector<pool::SlowRequest> Worker::ReadSlowLog(const std::string& pool, bool reset) {
+  std::vector<pool::SlowRequest> read = slow_log_.Read(pool);
+  if (reset) slow_log_.Clear(pool);
+  return read;
+}
+
+pool::HotKeys Worker::ReadHotKeys(const std::string& pool) {
+  const auto it = pools_.find(pool);
+  Observer* observer = it == pools_.end() ? nullptr : it->second->observer();
+  return observer != nullptr ? observer->ReadHotKeys() : pool::HotKeys();
+}
+
 void Worker::HoldErrors(LocalPool* pool, std::vector<Fragment*> fragments, metrics::ErrorKind kind,
                         std::string text) {
   if (fragments.empty()) return;
@@ -246,6 +260,7 @@ void Worker::Tick() {
                                    [now](const Held& held) { return held.until_ns <= now; });
   if (overdue) ReleaseHeld(nullptr);
   arena_.GiveBack(kSlabsPerTick, 0);
+  base::TellHeldBack();
   TrimHeap();
   tick_.SetAfterMs(kTickMs);
 }

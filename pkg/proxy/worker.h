@@ -18,6 +18,8 @@
 #include "pkg/pool/snapshot.h"
 #include "pkg/proxy/memory_budget.h"
 #include "pkg/proxy/request.h"
+#include "pkg/proxy/slow_log.h"
+#include "pkg/proxy/trace.h"
 
 namespace cashew::proxy {
 
@@ -120,6 +122,15 @@ class Worker {
   std::unique_ptr<Split> NewSplit();
   void RecycleSplit(std::unique_ptr<Split> split);
 
+  // What observers keep; see observer.h.
+  Trace* NewTrace() { return traces_.New(); }
+  void FreeTrace(Trace* trace) { net::ObjectPool<Trace>::Delete(trace); }
+  SlowLog& slow_log() { return slow_log_; }
+  // Of one pool, or of all when `pool` is empty.
+  std::vector<pool::SlowRequest> ReadSlowLog(const std::string& pool, bool reset);
+  // Nothing when it does not serve the pool, or the pool counts none.
+  pool::HotKeys ReadHotKeys(const std::string& pool);
+
   void CountClient(int change) {
     open_clients_.store(open_clients() + change, std::memory_order_relaxed);
     (*worker_cells_)[metrics::WorkerMetric::kClients].Add(change);
@@ -160,6 +171,7 @@ class Worker {
   net::SlabArena arena_;
   net::BufferPool buffers_;
   net::ObjectPool<Request> requests_;
+  net::ObjectPool<Trace> traces_;
   std::vector<std::unique_ptr<Split>> spare_splits_;
   std::unique_ptr<char[]> read_buffer_;
   protocol::Command command_;
@@ -175,6 +187,7 @@ class Worker {
   std::atomic<bool> draining_{false};
   std::atomic<bool> leaving_{false};
   std::atomic<int64_t> open_clients_{0};
+  SlowLog slow_log_;
   std::thread thread_;
 };
 

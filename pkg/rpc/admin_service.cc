@@ -10,6 +10,8 @@
 namespace cashew::rpc {
 namespace {
 
+constexpr size_t kHotKeysShown = 20;
+
 template <typename Response>
 void FillVersion(const uint64_t& version, Response* out) {
   out->set_version(version);
@@ -46,6 +48,29 @@ AdminService::Reactor AdminService::Locate(Context context, const adminpb::Locat
   const absl::StatusOr<Location> location = backend_->Locate(request->pool(), request->key());
   if (location.ok()) FillLocation(*location, response);
   return AnswerNow(context, location.status());
+}
+
+AdminService::Reactor AdminService::GetHotKeys(Context context,
+                                               const adminpb::GetHotKeysRequest* request,
+                                               adminpb::GetHotKeysResponse* response) {
+  Later<pool::HotKeys> call = AnswerLater<pool::HotKeys>(response, &FillHotKeys);
+  const size_t limit = request->limit() == 0 ? kHotKeysShown : request->limit();
+  backend_->GetHotKeys(request->pool(), limit, std::move(call.done));
+  return call.reactor;
+}
+
+AdminService::Reactor AdminService::GetSlowLog(Context context,
+                                               const adminpb::GetSlowLogRequest* request,
+                                               adminpb::GetSlowLogResponse* response) {
+  using Slow = std::vector<pool::SlowRequest>;
+  Later<Slow> call = AnswerLater<Slow>(response, &FillSlowLog);
+  backend_->GetSlowLog(
+      request->pool(), request->reset(),
+      [limit = request->limit(), done = std::move(call.done)](absl::StatusOr<Slow> slow) {
+        if (slow.ok() && limit != 0 && slow->size() > limit) slow->resize(limit);
+        done(std::move(slow));
+      });
+  return call.reactor;
 }
 
 AdminService::Reactor AdminService::SetOverride(Context context,

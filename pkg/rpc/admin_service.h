@@ -24,6 +24,10 @@ class AdminService final : public admin::v1::AdminService::CallbackService {
                    admin::v1::GetStatsResponse* response) override;
   Reactor Locate(Context context, const admin::v1::LocateRequest* request,
                  admin::v1::LocateResponse* response) override;
+  Reactor GetHotKeys(Context context, const admin::v1::GetHotKeysRequest* request,
+                     admin::v1::GetHotKeysResponse* response) override;
+  Reactor GetSlowLog(Context context, const admin::v1::GetSlowLogRequest* request,
+                     admin::v1::GetSlowLogResponse* response) override;
   Reactor SetOverride(Context context, const admin::v1::SetOverrideRequest* request,
                       admin::v1::SetOverrideResponse* response) override;
   Reactor ClearOverride(Context context, const admin::v1::ClearOverrideRequest* request,

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 
 #include "pkg/pool/membership.h"
+#include "pkg/pool/traffic.h"
 
 namespace cashew::rpc {
 
@@ -99,6 +100,11 @@ class Backend {
                            Done<uint64_t> done) = 0;
   virtual void ClearOverride(const std::string& pool, const std::string& server,
                              Done<uint64_t> done) = 0;
+  // At most `limit` keys, the surest first.
+  virtual void GetHotKeys(const std::string& pool, size_t limit, Done<pool::HotKeys> done) = 0;
+  // Of all pools when `pool` is empty; newest first.
+  virtual void GetSlowLog(const std::string& pool, bool reset,
+                          Done<std::vector<pool::SlowRequest>> done) = 0;
   virtual void Reload(Done<Reloaded> done) = 0;
   virtual void Upgrade(Done<Upgraded> done) = 0;
   virtual void Stop() = 0;

@@ -316,6 +316,47 @@ void FillLocation(const Location& location, adminpb::LocateResponse* out) {
   out->set_owner(ToText(location.owner));
 }
 
+void FillHotKeys(const pool::HotKeys& hot, adminpb::GetHotKeysResponse* out) {
+  const double seconds = static_cast<double>(hot.window_ns) / 1e9;
+  const double samples = static_cast<double>(std::max<uint64_t>(1, hot.samples));
+  out->set_sample(hot.sample);
+  out->set_samples(hot.samples);
+  out->set_window_seconds(seconds);
+  for (const pool::HotKey& key : hot.keys) {
+    adminpb::HotKey* added = out->add_keys();
+    const auto at_least = static_cast<double>(key.at_least);
+    added->set_key(pool::ShownKey(key.key, key.key.size()));
+    added->set_key_bytes(key.key_bytes);
+    added->set_share(at_least / samples);
+    added->set_per_second(seconds > 0 ? at_least * static_cast<double>(hot.sample) / seconds : 0);
+    added->set_samples(key.at_least);
+    added->set_samples_at_most(key.at_most);
+  }
+}
+
+void FillSlowLog(const std::vector<pool::SlowRequest>& slow, adminpb::GetSlowLogResponse* out) {
+  for (const pool::SlowRequest& request : slow) {
+    adminpb::SlowRequest* added = out->add_requests();
+    FillTime(request.at_us, added->mutable_ended_at());
+    added->set_pool(ToText(request.pool));
+    added->set_server(ToText(request.server));
+    added->set_command(request.command);
+    added->set_key(request.key);
+    added->set_keys(request.keys);
+    added->set_parts(request.parts);
+    // What is rounded is the points in time, so that the stages still add up.
+    const int64_t sent_us = request.queued_ns / 1000;
+    const int64_t left_us = (request.queued_ns + request.server_ns) / 1000;
+    added->set_total_us(request.total_ns / 1000);
+    added->set_queued_us(sent_us);
+    added->set_server_us(left_us - sent_us);
+    added->set_held_us(added->total_us() - left_us);
+    added->set_request_bytes(request.request_bytes);
+    added->set_reply_bytes(request.reply_bytes);
+    added->set_outcome(request.outcome);
+  }
+}
+
 void FillReloaded(const Reloaded& reloaded, adminpb::ReloadResponse* out) {
   out->set_changed(reloaded.changed);
   FillNames(reloaded.added, out->mutable_added());

@@ -64,6 +64,8 @@ Difference Compare(const pool::PoolView& before, const pool::PoolView& after);
 void FillApplied(const pool::Applied& applied, membershippb::SetServersResponse* out);
 void FillStatus(const ProxyStatus& status, adminpb::GetStatusResponse* out);
 void FillLocation(const Location& location, adminpb::LocateResponse* out);
+void FillHotKeys(const pool::HotKeys& hot, adminpb::GetHotKeysResponse* out);
+void FillSlowLog(const std::vector<pool::SlowRequest>& slow, adminpb::GetSlowLogResponse* out);
 void FillReloaded(const Reloaded& reloaded, adminpb::ReloadResponse* out);
 
 }  // namespace cashew::rpc

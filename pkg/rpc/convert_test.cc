@@ -317,6 +317,23 @@ TEST(FillPool, ShowsAllThatAViewHolds) {
   EXPECT_EQ(brief.server_count(), 2);
 }
 
+TEST(FillSlowLog, StagesAddUpInMicrosecondsToo) {
+  pool::SlowRequest slow;
+  slow.at_us = 1'700'000'000'250'000;
+  slow.pool = "p\xff";
+  slow.queued_ns = 1'999;
+  slow.server_ns = 1'999;
+  slow.held_ns = 1'999;
+  slow.total_ns = 5'997;
+  adminpb::GetSlowLogResponse out;
+  FillSlowLog({slow}, &out);
+  const adminpb::SlowRequest& shown = out.requests(0);
+  EXPECT_EQ(shown.total_us(), 5);
+  EXPECT_EQ(shown.queued_us() + shown.server_us() + shown.held_us(), shown.total_us());
+  EXPECT_EQ(shown.pool(), "p\\xff");
+  EXPECT_EQ(shown.ended_at().nanos(), 250'000'000);
+}
+
 TEST(Compare, TellsNewGoneAndDifferentServersApart) {
   const pool::PoolView before = MakeView("alpha", 4);
   pool::PoolView after = before;

@@ -107,6 +107,7 @@ class FakeBackend final : public Backend {
   int watching = 0, watched = 0;
   bool stopped = false;
   pool::Override last_override;
+  bool slow_log_reset = false;
 
   // ---- Backend ------------------------------------------------------------------
 
@@ -206,6 +207,25 @@ class FakeBackend final : public Backend {
                      Done<uint64_t> done) override {
     std::lock_guard lock(mu_);
     Later(pool, [done = std::move(done)] { done(uint64_t{10}); });
+  }
+  void GetHotKeys(const std::string& pool, size_t limit, Done<pool::HotKeys> done) override {
+    std::lock_guard lock(mu_);
+    Later(pool, [limit, done = std::move(done)] {
+      pool::HotKeys hot{100, 10'000'000'000, 1000, {}};
+      for (size_t i = 0; i < limit; ++i) hot.keys.push_back({"k\xff", 2, i, 250 - i, 260});
+      done(hot);
+    });
+  }
+  void GetSlowLog(const std::string& pool, bool reset,
+                  Done<std::vector<pool::SlowRequest>> done) override {
+    std::lock_guard lock(mu_);
+    slow_log_reset = reset;
+    Later(pool, [pool, done = std::move(done)] {
+      std::vector<pool::SlowRequest> slow(3);
+      slow[0].pool = pool;
+      slow[0].total_ns = 5'000'000;
+      done(slow);
+    });
   }
   void Reload(Done<Reloaded> done) override {
     std::lock_guard lock(mu_);

@@ -256,6 +256,41 @@ TEST_F(Admin, OverridesAreCheckedAndTimedByTheClock) {
   EXPECT_EQ(cleared.version(), 10);
 }
 
+TEST_F(Admin, HotKeysAreSharesAndRatesOfWhatWasSampled) {
+  adminpb::GetHotKeysRequest request;
+  adminpb::GetHotKeysResponse hot;
+  request.set_pool("alpha");
+  ASSERT_TRUE(Call(admin_, &Stub::GetHotKeys, request, &hot).ok());
+  EXPECT_EQ(hot.keys_size(), 20);
+  request.set_limit(3);
+  ASSERT_TRUE(Call(admin_, &Stub::GetHotKeys, request, &hot).ok());
+  EXPECT_EQ(hot.keys_size(), 3);
+  EXPECT_EQ(hot.sample(), 100);
+  EXPECT_EQ(hot.samples(), 1000);
+  EXPECT_EQ(hot.window_seconds(), 10);
+  EXPECT_EQ(hot.keys(0).key(), "k\\xff");
+  EXPECT_EQ(hot.keys(0).share(), 0.25);
+  EXPECT_EQ(hot.keys(0).per_second(), 2500);
+  EXPECT_EQ(hot.keys(0).samples(), 250);
+  EXPECT_EQ(hot.keys(0).samples_at_most(), 260);
+}
+
+TEST_F(Admin, TheSlowLogIsCutAndResetAsAsked) {
+  adminpb::GetSlowLogRequest request;
+  adminpb::GetSlowLogResponse slow;
+  request.set_pool("alpha");
+  ASSERT_TRUE(Call(admin_, &Stub::GetSlowLog, request, &slow).ok());
+  EXPECT_EQ(slow.requests_size(), 3);
+  EXPECT_EQ(slow.requests(0).pool(), "alpha");
+  EXPECT_FALSE(backend_.slow_log_reset);
+  request.set_limit(1);
+  request.set_reset(true);
+  ASSERT_TRUE(Call(admin_, &Stub::GetSlowLog, request, &slow).ok());
+  EXPECT_EQ(slow.requests_size(), 1);
+  EXPECT_EQ(slow.requests(0).total_us(), 5000);
+  EXPECT_TRUE(backend_.slow_log_reset);
+}
+
 TEST_F(Admin, AReloadThatFailsTellsTheFaults) {
   adminpb::ReloadResponse response;
   const grpc::Status status = Call(admin_, &Stub::Reload, {}, &response);

@@ -35,7 +35,8 @@ VALUE_SETS = {
         "eject_mode": "keep_ring", "get_errors": "error", "hold_down": "90s",
         "health_check": {"interval": "1s", "timeout": "200ms", "rise": 1, "fall": 2},
         "allow_flush": True, "allow_empty": True, "client_max_inflight": 100,
-        "client_max_buffer": "16mb", "client_write_timeout": "5s"}}},
+        "client_max_buffer": "16mb", "client_write_timeout": "5s",
+        "hot_keys_sample": 100, "slow_log": "10ms", "access_log_sample": 1000}}},
     "every redis setting": {"pools": {"cache": {
         "redis": True, "redis_auth": "secret", "redis_user": "app", "redis_db": 1,
         "cluster_commands": True, "dangerous_commands": True, "exclusive_connections": 8,
@@ -43,7 +44,7 @@ VALUE_SETS = {
     "every global setting": {"config": {"global": {
         "workers": "auto", "max_client_connections": 5000, "max_buffer_memory": "256mb",
         "drain_grace": "10s", "drain_timeout": "2m", "watch_config": False,
-        "state_dir": "/data/state", "admin_public": True}}},
+        "state_dir": "/data/state", "admin_public": True, "slow_log_size": 500}}},
     "monitoring by Service": {"metrics": {"serviceMonitor": {
         "enabled": True, "labels": {"release": "prometheus"}, "scrapeTimeout": "5s"}}},
     "alerts and dashboard": {"metrics": {

@@ -65,7 +65,7 @@ def test_locate_says_which_pools_there_are(servers):
 def test_check_tells_every_error_with_its_line(tmp_path):
     good = tmp_path / "good.yml"
     good.write_text("a:\n  listen: 127.0.0.1:1234\n  servers:\n   - 127.0.0.1:11211:1\n")
-    assert ctl("check", str(good)).stdout == "%s: ok, 1 pools, 1 servers\n" % good
+    assert ctl("check", str(good)).stdout == "%s: ok, 1 pool, 1 server\n" % good
     bad = tmp_path / "bad.yml"
     bad.write_text("a:\n  listen: 127.0.0.1\n  timeout: x\n  servers:\n   - 127.0.0.1:11211:1\n")
     done = ctl("check", str(bad))

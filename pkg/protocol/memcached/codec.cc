@@ -47,6 +47,10 @@ class Memcached final : public Codec {
     return static_cast<ReplyKind>(reply_kind) == ReplyKind::kMetaGet ? "EN\r\n" : "END\r\n";
   }
 
+  std::string_view CommandWord(std::string_view message) const override {
+    return FirstWord(message);
+  }
+
   bool IsError(std::string_view answer) const override {
     return answer.starts_with("ERROR") || answer.starts_with("CLIENT_ERROR") ||
            answer.starts_with("SERVER_ERROR");

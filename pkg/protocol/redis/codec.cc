@@ -67,6 +67,15 @@ class Redis final : public Codec {
     return ScanCursor::Begin(server, servers, check, cursor);
   }
 
+  // An array of strings, or a line of words.
+  std::string_view CommandWord(std::string_view message) const override {
+    if (!message.starts_with('*')) return FirstWord(message);
+    const size_t length = message.find('$');
+    if (length == std::string_view::npos) return {};
+    const size_t end = message.find('\n', length);
+    return end == std::string_view::npos ? std::string_view() : FirstWord(message.substr(end + 1));
+  }
+
   bool IsError(std::string_view answer) const override { return answer.starts_with('-'); }
   std::string Error(std::string_view text) const override {
     std::string line;
