@@ -216,6 +216,12 @@ def test_the_sidecar_has_the_options_that_it_is_given():
     assert given == {"--grpc", "--listen", "--pool"} and given <= known, done.stdout
 
 
+@pytest.mark.parametrize("name", ["cashew", "sidecar"])
+def test_json_lines_are_asked_of_both(name):
+    assert "--log-format=json" in render({"logFormat": "json"}).container(name)["args"]
+    assert not any(a.startswith("--log-format") for a in render().container(name)["args"])
+
+
 # --- the configuration file
 
 

@@ -59,6 +59,7 @@ WRONG = [
     ("memcached: {enabled: 'yes'}", ["memcached.enabled", "boolean", "string"]),
     ("memcached: {memoryMiB: 64Mi}", ["memcached.memoryMiB", "integer"]),
     ("verbosity: 12", ["verbosity", "less than or equal to 11"]),
+    ("logFormat: xml", ["logFormat", "must be one of", "json"]),
 
     # What a schema cannot say, the templates do.
     ("pools: {global: {listen: '0.0.0.0:1'}}", ["pools.global", "config.global"]),

@@ -129,6 +129,9 @@ args:
   - --conf-file=/etc/cashew/{{ .Values.config.existingKey }}
   - --stats-addr={{ ternary "0.0.0.0" "127.0.0.1" .Values.stats.expose }}
   - --verbose={{ .Values.verbosity }}
+  {{- if ne .Values.logFormat "text" }}
+  - --log-format={{ .Values.logFormat }}
+  {{- end }}
 {{- with .Values.env }}
 env:
   {{- toYaml . | nindent 2 }}
@@ -198,6 +201,9 @@ args:
   {{- if .service }}
   - --pool={{ .name }}={{ if ne .namespace $.Release.Namespace }}{{ .namespace }}/{{ end }}{{ .service }}{{ with .endpointPort }}:{{ . }}{{ end }}
   {{- end }}
+  {{- end }}
+  {{- if ne .Values.logFormat "text" }}
+  - --log-format={{ .Values.logFormat }}
   {{- end }}
   {{- with .Values.sidecar.extraArgs }}
   {{- toYaml . | nindent 2 }}
