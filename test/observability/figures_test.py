@@ -265,9 +265,10 @@ def test_series_of_a_server_name_what_is_bounded_and_nothing_else(servers):
             assert ":%d" % port not in text
 
 
-@pytest.mark.parametrize("encoding", ["gzip", None])
-def test_a_large_scrape_takes_under_50_ms_and_stops_no_worker(encoding):
-    """20 pools of 100 servers, which are all at the same two addresses."""
+@pytest.mark.parametrize("encoding, limit_s", [(None, 0.05), ("gzip", 0.1)])
+def test_a_large_scrape_costs_little_cpu_and_stops_no_worker(encoding, limit_s):
+    """20 pools of 100 servers, which are all at the same address. In CPU time, since others may
+    share the cores; build/bench/prometheus_text_bench measures it."""
     with memcached_servers(1) as (server,):
         pools = {
             "p%02d" % p: {
@@ -278,21 +279,19 @@ def test_a_large_scrape_takes_under_50_ms_and_stops_no_worker(encoding):
         }
         with Proxy(pools, settings=TWO) as proxy:
             with VerifyingClient(proxy.address("p00"), rate=200, connections=4) as load:
-                times = []
+                before_ns = proxy.usage.cpu_ns()
                 for _ in range(10):
                     connection = http.client.HTTPConnection(HOST, proxy.admin_port, timeout=10)
-                    begin = time.monotonic()
                     headers = {"Accept-Encoding": encoding} if encoding else {}
                     connection.request("GET", "/metrics", headers=headers)
                     body = connection.getresponse().read()
-                    times.append(time.monotonic() - begin)
                     connection.close()
+                scrape_s = (proxy.usage.cpu_ns() - before_ns) / 10 / 1e9
                 text = gzip.decompress(body) if encoding else body
                 assert text.count(b"cashew_server_requests_total{") == 2000
                 load.stop()
             assert not load.errors and not load.mismatches
-            # The fastest: others may share the cores, and a sanitized proxy is slower.
-            assert min(times) < 0.05 or slow_build(proxy), times
+            assert scrape_s < limit_s or slow_build(proxy)
             rows = proxy.metrics()  # one scrape: the loops go on turning
             slow_rounds = sum(v for (n, _), v in rows if n == "cashew_loop_lag_seconds_count") - sum(
                 v
