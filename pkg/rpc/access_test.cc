@@ -97,6 +97,14 @@ class Access : public RpcTest {
     auto started = Server::Start(options_, &backend_);
     ASSERT_TRUE(started.ok()) << started.status();
     server_ = *std::move(started);
+    // A thread of gRPC's reads the certificates: until it has, connections fail and are tried
+    // again, as this call waits for. Whether it is allowed is for the cases.
+    grpc::ClientContext context;
+    SetDeadline(&context);
+    context.set_wait_for_ready(true);
+    membershippb::ListPoolsResponse response;
+    membershippb::MembershipService::NewStub(ChannelAs(&sidecar_, server_identity_))
+        ->ListPools(&context, {}, &response);
   }
 
   // In place at once, as a certificate manager does it.
