@@ -112,10 +112,13 @@ def test_pools_come_change_and_go_and_the_rest_is_untouched(caches):
 def test_a_static_list_changes_under_load(caches):
     with Reloadable({"alpha": {**POOL, "servers": servers(caches)}}) as r:
         with VerifyingClient(r.proxy.address(), rate=2000, connections=8) as load:
-            for i in range(40):
-                r.pools["alpha"]["servers"] = servers(caches[: 2 + i % 2])
+            wait_until(lambda: load.answered > 0, 10, "traffic")
+            reloads, deadline = 0, time.monotonic() + 20
+            while reloads < 40 or (load.answered <= 500 and time.monotonic() < deadline):
+                r.pools["alpha"]["servers"] = servers(caches[: 2 + reloads % 2])
                 r.write()
                 assert r.reload().changed
+                reloads += 1
         assert not load.errors and not load.mismatches, (load.errors[:3], load.mismatches[:3])
         assert load.closed == 0 and load.answered > 500
 
