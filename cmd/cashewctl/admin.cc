@@ -54,12 +54,7 @@ Action DeclareStatus(CLI::App&) {
     v1::GetStatusResponse answer;
     const grpc::Status status = GetStatus(session, &answer);
     if (!status.ok()) return session.Fail("status", status);
-    if (session.json()) {
-      session.PrintJson(ToJson(answer));
-    } else {
-      session.Print(StatusText(answer, session.terminal()));
-    }
-    return kDone;
+    return session.Answer(answer, StatusText(answer, session.terminal()));
   };
 }
 
@@ -119,12 +114,7 @@ Action DeclareReload(CLI::App&) {
     v1::ReloadResponse answer;
     const grpc::Status status = session.Call(session.admin(), &AdminStub::Reload, {}, &answer);
     if (!status.ok()) return session.Fail("reload", status);
-    if (session.json()) {
-      session.PrintJson(ToJson(answer));
-    } else {
-      session.Print(ReloadText(answer));
-    }
-    return kDone;
+    return session.Answer(answer, ReloadText(answer));
   };
 }
 
@@ -158,13 +148,9 @@ Action DeclareStop(CLI::App& app) {
       const int code = WaitUntilGone(session, asked, process);
       if (code != kDone) return code;
     }
-    if (session.json()) {
-      session.PrintJson(nlohmann::ordered_json{{"pid", before.pid()}, {"gone", *wait}});
-    } else {
-      session.Print(fmt::format("process {} {}\n", before.pid(),
-                                *wait ? "has drained and ended" : "drains, then exits"));
-    }
-    return kDone;
+    return session.Answer(nlohmann::ordered_json{{"pid", before.pid()}, {"gone", *wait}},
+                          fmt::format("process {} {}\n", before.pid(),
+                                      *wait ? "has drained and ended" : "drains, then exits"));
   };
 }
 
@@ -175,13 +161,8 @@ Action DeclareUpgrade(CLI::App& app) {
     const grpc::Status status =
         session.Call(session.admin(), &AdminStub::Upgrade, {}, &answer, kUpgradeTimeout);
     if (!status.ok()) return session.Fail(asked, status);
-    if (session.json()) {
-      session.PrintJson(ToJson(answer));
-    } else {
-      session.Print(fmt::format("process {} serves now, version {}\n", answer.pid(),
-                                Printable(answer.version())));
-    }
-    return kDone;
+    return session.Answer(answer, fmt::format("process {} serves now, version {}\n", answer.pid(),
+                                              Printable(answer.version())));
   };
 }
 

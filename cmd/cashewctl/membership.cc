@@ -29,12 +29,7 @@ Action DeclarePools(CLI::App&) {
     const grpc::Status status =
         session.Call(session.membership(), &MembershipStub::ListPools, {}, &answer);
     if (!status.ok()) return session.Fail("pools", status);
-    if (session.json()) {
-      session.PrintJson(ToJson(answer));
-    } else {
-      session.Print(PoolsTable(answer).Render(session.terminal()));
-    }
-    return kDone;
+    return session.Answer(answer, PoolsTable(answer).Render(session.terminal()));
   };
 }
 
@@ -60,12 +55,7 @@ Action DeclareServers(CLI::App& app) {
     v1::Pool pool;
     const grpc::Status status = GetPool(session, *name, &pool);
     if (!status.ok()) return session.Fail(fmt::format("servers {}", *name), status);
-    if (session.json()) {
-      session.PrintJson(ToJson(pool));
-    } else {
-      session.Print(PoolText(pool, session.terminal()));
-    }
-    return kDone;
+    return session.Answer(pool, PoolText(pool, session.terminal()));
   };
 }
 
@@ -99,12 +89,7 @@ grpc::Status SetServers(Session& session, const ChangeOptions& options, uint64_t
 }
 
 int Report(Session& session, const ChangeOptions& options, const v1::SetServersResponse& answer) {
-  if (session.json()) {
-    session.PrintJson(ToJson(answer));
-  } else {
-    session.Print(ChangeText(options.pool, options.dry_run, answer));
-  }
-  return kDone;
+  return session.Answer(answer, ChangeText(options.pool, options.dry_run, answer));
 }
 
 // FAILED_PRECONDITION says either that a stream owns the pool, which is a conflict, or that the

@@ -26,17 +26,13 @@ Action DeclareCheck(CLI::App& app) {
     if (!result.ok()) return kRefused;
     size_t servers = 0;
     for (const config::Pool& pool : result.config.pools) servers += pool.servers.size();
-    if (session.json()) {
-      session.PrintJson(nlohmann::ordered_json{{"file", *file},
-                                               {"pools", result.config.pools.size()},
-                                               {"servers", servers},
-                                               {"warnings", result.warnings.size()}});
-    } else {
-      const size_t pools = result.config.pools.size();
-      session.Print(fmt::format("{}: ok, {} pool{}, {} server{}\n", *file, pools,
-                                pools == 1 ? "" : "s", servers, servers == 1 ? "" : "s"));
-    }
-    return kDone;
+    const size_t pools = result.config.pools.size();
+    return session.Answer(nlohmann::ordered_json{{"file", *file},
+                                                 {"pools", pools},
+                                                 {"servers", servers},
+                                                 {"warnings", result.warnings.size()}},
+                          fmt::format("{}: ok, {} pool{}, {} server{}\n", *file, pools,
+                                      pools == 1 ? "" : "s", servers, servers == 1 ? "" : "s"));
   };
 }
 
@@ -54,15 +50,10 @@ std::string ProxyVersion(Session& session) {
 Action DeclareVersion(CLI::App&) {
   return [](Session& session) -> int {
     const std::string proxy = ProxyVersion(session);
-    if (session.json()) {
-      nlohmann::ordered_json json = {{"cashewctl", base::kVersion}, {"proxy", nullptr}};
-      if (!proxy.empty()) json["proxy"] = proxy;
-      session.PrintJson(json);
-    } else {
-      session.Print(Facts(
-          {{"cashewctl", base::kVersion}, {"proxy", proxy.empty() ? "none reached" : proxy}}));
-    }
-    return kDone;
+    nlohmann::ordered_json json = {{"cashewctl", base::kVersion}, {"proxy", nullptr}};
+    if (!proxy.empty()) json["proxy"] = proxy;
+    return session.Answer(json, Facts({{"cashewctl", base::kVersion},
+                                       {"proxy", proxy.empty() ? "none reached" : proxy}}));
   };
 }
 

@@ -12,6 +12,16 @@ void Session::Print(std::string_view text) { out_ << text << std::flush; }
 
 void Session::PrintJson(const nlohmann::ordered_json& json) { Print(Dump(json)); }
 
+int Session::Answer(const nlohmann::ordered_json& value, std::string_view text) {
+  json() ? PrintJson(value) : Print(text);
+  return kDone;
+}
+
+int Session::Answer(const google::protobuf::Message& message, std::string_view text) {
+  json() ? PrintJson(ToJson(message)) : Print(text);
+  return kDone;
+}
+
 void Session::PrintError(std::string_view line) { err_ << line << "\n" << std::flush; }
 
 int Session::Fail(ExitCode code, std::string_view text) {

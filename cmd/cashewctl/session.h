@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "cashew/admin/v1/admin.grpc.pb.h"
 #include "cashew/membership/v1/membership.grpc.pb.h"
+#include "google/protobuf/message.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/status.h"
 #include "nlohmann/json.hpp"
@@ -36,6 +37,9 @@ class Session {
 
   void Print(std::string_view text);
   void PrintJson(const nlohmann::ordered_json& json);
+  // A command's answer: the first with --output json, else the text. kDone.
+  int Answer(const nlohmann::ordered_json& value, std::string_view text);
+  int Answer(const google::protobuf::Message& message, std::string_view text);
   // A line to the error stream, as it is.
   void PrintError(std::string_view line);
   // An error of ours: "cashewctl: text". Gives back `code`.

@@ -54,12 +54,7 @@ Action DeclareHotKeys(CLI::App& app) {
     const grpc::Status status =
         session.Call(session.admin(), &AdminStub::GetHotKeys, request, &answer);
     if (!status.ok()) return session.Fail("hotkeys " + options->pool, status);
-    if (session.json()) {
-      session.PrintJson(ToJson(answer));
-    } else {
-      session.Print(HotKeysText(answer, session.terminal()));
-    }
-    return kDone;
+    return session.Answer(answer, HotKeysText(answer, session.terminal()));
   };
 }
 
@@ -111,12 +106,7 @@ Action DeclareSlowLog(CLI::App& app) {
     const grpc::Status status =
         session.Call(session.admin(), &AdminStub::GetSlowLog, request, &answer);
     if (!status.ok()) return session.Fail("slowlog", status);
-    if (session.json()) {
-      session.PrintJson(ToJson(answer));
-    } else {
-      session.Print(SlowLogText(answer, session.terminal()));
-    }
-    return kDone;
+    return session.Answer(answer, SlowLogText(answer, session.terminal()));
   };
 }
 

@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import charts  # noqa: E402
 import values_table  # noqa: E402
 from charts import CHART, ROOT, helm, refusal, render  # noqa: E402
+from support.values import merged  # noqa: E402
 from value_sets import CERTIFICATES, VALUE_SETS  # noqa: E402
 
 charts.helm_binary()
@@ -290,7 +292,7 @@ def test_a_changed_configuration_reloads_without_new_pods():
 
 def test_restart_on_change_makes_new_pods():
     values = {"config": {"restartOnChange": True}}
-    other = render(charts.merged(values, {"pools": {"cache": {"timeout": 50}}}))
+    other = render(merged(values, {"pools": {"cache": {"timeout": 50}}}))
     assert render(values).pod != other.pod
 
 
@@ -573,7 +575,7 @@ def test_memcached_does_not_take_over_pools_that_name_their_service():
 
 
 def test_helm_test_sets_and_gets_a_key_through_each_pool():
-    objects = render(charts.merged(VALUE_SETS["several pools"], {"pools": {
+    objects = render(merged(VALUE_SETS["several pools"], {"pools": {
         "private": {"listen": "0.0.0.0:7000", "redis": True, "redis_auth": "x", "servers": ["a:1:1"]}}}),
         hooks=True)
     pod = objects.one("Pod")

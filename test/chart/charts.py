@@ -116,13 +116,3 @@ def faults(o, minor):
         {"$ref": "#/definitions/" + kind, "definitions": schema(name)["definitions"]})
     return ["%s %s: %s: %s" % (o["kind"], o["metadata"]["name"], "/".join(map(str, e.path)), e.message)
             for e in checker.iter_errors(o)]
-
-
-def merged(*dictionaries):
-    """Each over the one before, at any depth."""
-    out = {}
-    for dictionary in dictionaries:
-        for key, value in dictionary.items():
-            both = isinstance(value, dict) and isinstance(out.get(key), dict)
-            out[key] = merged(out[key], value) if both else value
-    return out

@@ -12,6 +12,7 @@ from api import SLICES
 from cluster import CHART, is_ready
 from support import wait_until
 from support.processes import parse_metrics
+from support.values import merged
 
 NAMESPACE = "demo"
 NAME = "cashew"
@@ -35,16 +36,6 @@ VALUES = {
     "replicas": 2,
     "verbosity": 6,
 }
-
-
-def merged(*layers):
-    """Dictionaries one over the other, as helm does with --values."""
-    out = {}
-    for layer in layers:
-        for key, value in layer.items():
-            both = isinstance(value, dict) and isinstance(out.get(key), dict)
-            out[key] = merged(out[key], value) if both else value
-    return out
 
 
 class Replica:

@@ -12,10 +12,10 @@ import threading
 import time
 
 import grpc
-import grpc_client
 import pytest
-from support import HOST, Memcached, Proxy, RawClient, free_port, wait_until
-from support.processes import default_binary, to_yaml
+from reloadable import Reloadable
+from support import HOST, Memcached, free_port, wait_until
+from support.processes import default_binary
 from support.redis import Redis
 
 pytestmark = pytest.mark.improved
@@ -23,35 +23,12 @@ pytestmark = pytest.mark.improved
 CTL = os.path.join(os.path.dirname(default_binary()), "cashewctl")
 
 
-class Watched:
-    """A proxy whose pools' keys a test changes."""
-
-    def __init__(self, pools, args=(), **settings):
-        self.pools = {name: {"listen": "%s:%d" % (HOST, free_port()), **keys}
-                      for name, keys in pools.items()}
-        self.proxy = Proxy(self.pools, args=args,
-                           settings={"workers": 2, "grpc": "unix:{dir}/grpc.sock", **settings})
-        self.address = "unix:%s/grpc.sock" % self.proxy.dir
-        self.client = grpc_client.Client(self.address)
-        with open(self.proxy.conf_path, encoding="utf-8") as f:
-            self._global = f.read().split("\n" + next(iter(pools)) + ":")[0]
-
-    def __enter__(self):
-        self.proxy.__enter__()
-        return self
-
-    def __exit__(self, *exc):
-        self.client.close()
-        self.proxy.__exit__(*exc)
-
-    def reload(self, pool, settings="", **keys):
+class Watched(Reloadable):
+    def change(self, pool, **keys):
+        """Reloads with other keys of a pool; the answer."""
         self.pools[pool].update(keys)
-        with open(self.proxy.conf_path, "w", encoding="utf-8") as f:
-            f.write(self._global + settings + "\n" + to_yaml(self.pools))
-        return self.client.admin("Reload")
-
-    def connect(self, pool):
-        return RawClient(int(self.pools[pool]["listen"].split(":")[-1]))
+        self.write()
+        return self.reload()
 
     def hot(self, pool, **fields):
         return self.client.admin("GetHotKeys", pool=pool, **fields)
@@ -158,13 +135,13 @@ def test_off_keeps_nothing_and_a_reload_turns_it_on_and_off(cache):
             assert "hot_keys_sample" in refusal()
             assert watched.slow() == [] and " access " not in watched.log()
             assert "alpha" in watched.ctl("hotkeys", "alpha")[2]
-            assert watched.reload("alpha", hot_keys_sample=1).changed
+            assert watched.change("alpha", hot_keys_sample=1).changed
             some()
             assert watched.hot("alpha").keys[0].samples == 50
-            watched.reload("alpha", hot_keys_sample=0)
+            watched.change("alpha", hot_keys_sample=0)
             refusal()
             some()
-            watched.reload("alpha", hot_keys_sample=1)
+            watched.change("alpha", hot_keys_sample=1)
             assert watched.hot("alpha").samples == 0  # what was before is gone
             some()  # the client was never disturbed
             assert watched.hot("alpha").samples == 50
@@ -294,8 +271,9 @@ def test_as_many_as_slow_log_size_are_kept_newest_first(redis):
             for i in range(8):
                 assert ask(client, "EVAL", loop, "1", "k%d" % i) == b":300000"
         assert [e.key for e in watched.slow()] == ["k7", "k6", "k5", "k4", "k3"]
-        watched._global = watched._global.replace("slow_log_size: 5", "slow_log_size: 2")
-        assert watched.reload("alpha").warnings == []
+        text = watched.settings_text.replace("slow_log_size: 5", "slow_log_size: 2")
+        watched.settings_text = text
+        assert watched.change("alpha").warnings == []
         wait_until(lambda: len(watched.slow()) == 2, what="the slow log to shrink")
 
 
@@ -336,7 +314,7 @@ def test_the_access_log_has_one_request_in_n(cache):
             for _ in range(40):
                 client.send("get k\r\n" * 100)
                 assert client.read_until("END\r\n" * 100)
-            watched.reload("alpha", access_log_sample=0)
+            watched.change("alpha", access_log_sample=0)
             before = len(access_lines(watched))
             assert 130 < before < 280
             for _ in range(200):

@@ -10,9 +10,8 @@ import time
 import grpc
 import pytest
 
-import grpc_client
-from support import HOST, Memcached, Proxy, RawClient, VerifyingClient, free_port, wait_until
-from support.processes import to_yaml
+from reloadable import Reloadable
+from support import HOST, Memcached, RawClient, VerifyingClient, free_port, wait_until
 
 pytestmark = pytest.mark.improved
 
@@ -32,50 +31,6 @@ def empty(caches):
 
 def servers(caches):
     return ["%s:%d:1 cache-%d" % (HOST, c.port, i) for i, c in enumerate(caches)]
-
-
-class Reloadable:
-    """A proxy whose file the test rewrites."""
-
-    def __init__(self, pools, **settings):
-        self.pools = {name: {"listen": "%s:%d" % (HOST, free_port()), **keys}
-                      for name, keys in pools.items()}
-        self.settings = {"workers": 2, "grpc": "unix:{dir}/grpc.sock", "state_dir": "{dir}/state",
-                         **settings}
-        self.proxy = Proxy(self.pools, settings=self.settings)
-        self.client = grpc_client.Client("unix:%s/grpc.sock" % self.proxy.dir)
-        with open(self.proxy.conf_path, encoding="utf-8") as f:
-            self._global = f.read().split("\n" + next(iter(pools)) + ":")[0]
-
-    def __enter__(self):
-        self.proxy.__enter__()
-        return self
-
-    def __exit__(self, *exc):
-        self.client.close()
-        self.proxy.__exit__(*exc)
-
-    def text(self):
-        return self._global + "\n" + to_yaml(self.pools)
-
-    def write(self, text=None):
-        path = self.proxy.conf_path + ".new"
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(self.text() if text is None else text)
-        os.rename(path, self.proxy.conf_path)
-
-    def reload(self):
-        return self.client.admin("Reload")
-
-    def connect(self, pool):
-        return RawClient(int(self.pools[pool]["listen"].split(":")[-1]))
-
-    def descriptors(self):
-        return len(os.listdir("/proc/%d/fd" % self.proxy.popen.pid))
-
-    def rss_kib(self):
-        with open("/proc/%d/status" % self.proxy.popen.pid, encoding="ascii") as f:
-            return int(next(line for line in f if line.startswith("VmRSS")).split()[1])
 
 
 POOL = {"hash": "fnv1a_64", "distribution": "ketama", "timeout": 400, "server_connections": 2}
