@@ -93,7 +93,8 @@ absl::Status App::Init() {
   parts.acceptor = acceptor_.get();
   parts.registry = &registry_;
   parts.board = &board_;
-  parts.store = store_.get();
+  parts.store = Store();
+  parts.open_store = [this](const std::string& dir) { return OpenStoreOrWarn(dir); };
   parts.config_file = options_.config_file;
   parts.inheritance = &options_.inheritance;
   parts.program = options_.program;
@@ -191,17 +192,31 @@ absl::Status App::OpenStore() {
       std::any_of(options_.config.pools.begin(), options_.config.pools.end(),
                   [](const auto& pool) { return pool.membership == config::Membership::kGrpc; });
   if (!needed && global.state_dir.empty()) return absl::OkStatus();
-  const std::string dir = global.state_dir.empty() ? DefaultStateDir() : global.state_dir;
-  auto store = state::Store::Open(dir);
-  if (store.ok()) {
-    store_ = std::move(*store);
-    state_dir_ = dir;
-    return absl::OkStatus();
-  }
-  if (!global.state_dir.empty()) return store.status();
-  CASHEW_LOG_WARN("server lists are not kept over a restart: {}; set global: {{state_dir: DIR}}",
-                  std::string(store.status().message()));
+  if (!global.state_dir.empty()) return OpenStoreIn(global.state_dir);
+  (void)OpenStoreOrWarn("");
   return absl::OkStatus();
+}
+
+state::Store* App::OpenStoreOrWarn(const std::string& dir) {
+  if (absl::Status status = OpenStoreIn(dir.empty() ? DefaultStateDir() : dir); !status.ok()) {
+    CASHEW_LOG_WARN("server lists are not kept over a restart: {}; set global: {{state_dir: DIR}}",
+                    std::string(status.message()));
+  }
+  return Store();
+}
+
+absl::Status App::OpenStoreIn(const std::string& dir) {
+  auto store = state::Store::Open(dir);
+  if (!store.ok()) return store.status();
+  base::MutexLock lock(&store_mu_);
+  store_ = std::move(*store);
+  state_dir_ = dir;
+  return absl::OkStatus();
+}
+
+state::Store* App::Store() const {
+  base::MutexLock lock(&store_mu_);
+  return store_.get();
 }
 
 absl::Status App::StartRpc() {
@@ -234,12 +249,19 @@ absl::Status App::StartRpc() {
 void App::UpdateServing() {
   if (rpc_ == nullptr) return;
   rpc_->SetServing("", control_->NotReadyReasons().empty());
-  for (const auto& pool : control_->Pools()) rpc_->SetServing(pool->name, pool->version > 0);
+  std::set<std::string> gone = std::exchange(told_of_, {});
+  for (const auto& pool : control_->Pools()) {
+    rpc_->SetServing(pool->name, pool->version > 0);
+    gone.erase(pool->name);
+    told_of_.insert(pool->name);
+  }
+  for (const std::string& pool : gone) rpc_->SetServing(pool, false);
 }
 
 void App::FillStatus(rpc::ProxyStatus* status) const {
   status->started_us = started_us_;
   status->buffer_limit_bytes = BudgetBytes(options_.config.global);
+  base::MutexLock lock(&store_mu_);
   status->state_dir = state_dir_;
 }
 
@@ -261,6 +283,7 @@ void App::StopAll() {
   for (auto& worker : workers_) worker->Stop();
   control_.reset();
   acceptor_.reset();
+  base::MutexLock lock(&store_mu_);
   store_.reset();
 }
 
@@ -282,9 +305,9 @@ std::string App::Status() const {
 }
 
 std::string App::Prometheus() {
-  if (store_ != nullptr) {
+  if (state::Store* store = Store(); store != nullptr) {
     registry_.SetProcessState(metrics::ProcessStateMetric::kMembershipSavedAt,
-                              store_->report().saved_us);
+                              store->report().saved_us);
   }
   return metrics::PrometheusText(registry_.Collect(), metrics::ReadProcessStats(), base::kVersion);
 }

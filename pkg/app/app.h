@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "pkg/admin/http_server.h"
 #include "pkg/admin/stats_server.h"
 #include "pkg/app/control.h"
+#include "pkg/base/mutex.h"
 #include "pkg/config/config.h"
 #include "pkg/metrics/registry.h"
 #include "pkg/proxy/acceptor.h"
@@ -56,6 +58,11 @@ class App {
   explicit App(Options options);
   absl::Status Init();
   absl::Status OpenStore();
+  // In `dir`, or in the default one when that is empty; null, with a warning, when it cannot be
+  // had.
+  state::Store* OpenStoreOrWarn(const std::string& dir);
+  absl::Status OpenStoreIn(const std::string& dir);
+  state::Store* Store() const;
   absl::Status StartAdmin();
   absl::Status StartRpc();
   void UpdateServing();
@@ -77,8 +84,10 @@ class App {
   proxy::MemoryBudget budget_;
   health::Board board_;
   proxy::Services services_;
-  std::string state_dir_;  // empty: nothing is kept
-  std::unique_ptr<state::Store> store_;
+  mutable base::Mutex store_mu_;
+  std::string state_dir_ CASHEW_GUARDED_BY(store_mu_);                // empty: nothing is kept
+  std::unique_ptr<state::Store> store_ CASHEW_GUARDED_BY(store_mu_);  // opened once
+  std::set<std::string> told_of_;  // pools that the health service knows to be there
   std::vector<std::unique_ptr<proxy::Worker>> workers_;
   std::unique_ptr<Control> control_;
   std::unique_ptr<rpc::Server> rpc_;

@@ -15,6 +15,8 @@ struct GlobalKey {
 constexpr GlobalKey kReadAtStart[] = {
     {"workers", [](const Global& a, const Global& b) { return a.workers != b.workers; }},
     {"admin", [](const Global& a, const Global& b) { return a.admin != b.admin; }},
+    {"admin_public",
+     [](const Global& a, const Global& b) { return a.admin_public != b.admin_public; }},
     {"grpc", [](const Global& a, const Global& b) { return a.grpc != b.grpc; }},
     {"grpc_tls", [](const Global& a, const Global& b) { return a.grpc_tls != b.grpc_tls; }},
     {"state_dir", [](const Global& a, const Global& b) { return a.state_dir != b.state_dir; }},

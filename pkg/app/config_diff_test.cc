@@ -49,6 +49,9 @@ TEST(ConfigDiff, NamesTheGlobalKeysThatOnlyARestartReads) {
       Compare(Load(std::string("global: {workers: 1}") + kTwo),
               Load(std::string("global: {workers: 2, drain_timeout: 5s}") + kTwo));
   EXPECT_THAT(diff.need_restart, ElementsAre("workers"));
+  const ConfigDiff opened = Compare(Load(std::string("global: {admin_public: false}") + kTwo),
+                                    Load(std::string("global: {admin_public: true}") + kTwo));
+  EXPECT_THAT(opened.need_restart, ElementsAre("admin_public"));
 }
 
 TEST(ConfigDiff, ClientsStayUnlessTheProtocolOrThePasswordChanges) {

@@ -14,6 +14,12 @@
 // control_life.cc for signals, names and the end.
 
 namespace cashew::app {
+namespace {
+
+// Changes that wait while a successor starts.
+constexpr size_t kMaxUndecided = 1000;
+
+}  // namespace
 
 Control::Control(Parts parts)
     : parts_(std::move(parts)),
@@ -21,7 +27,8 @@ Control::Control(Parts parts)
       load_(parts_.workers.size(), 0),
       signals_(std::make_unique<Signals>([this](int signal) { OnSignal(signal); })),
       drain_(&loop_, [this] { CheckDrained(); }),
-      file_watch_(&loop_, [this] { CheckFile(); }) {
+      file_watch_(&loop_, [this] { CheckFile(); }),
+      store_(parts_.store) {
   const auto with_pool = [this](void (PoolControl::*action)(const std::string&)) {
     return [this, action](const std::string& pool, const std::string& server) {
       loop_.Post([this, action, pool, server] {
@@ -87,8 +94,9 @@ absl::StatusOr<PoolControl*> Control::FindUpdatable(const std::string& pool) {
 }
 
 void Control::SetServers(rpc::SetServers update, rpc::Done<pool::Applied> done) {
-  loop_.Post([this, update = std::move(update), done = std::move(done)] {
-    absl::Status status = MaySetServers(update);
+  WhenDecided([this, update = std::move(update), done = std::move(done)](absl::Status status) {
+    if (!status.ok()) return done(status);
+    status = MaySetServers(update);
     if (!status.ok()) {
       OnRefused(update.pool, status);
       return done(status);
@@ -97,6 +105,21 @@ void Control::SetServers(rpc::SetServers update, rpc::Done<pool::Applied> done) 
     Find(update.pool)
         ->Replace(update.servers, {.source = "SetServers", .source_version = "", .updater = ""},
                   done);
+  });
+}
+
+// On the control thread, with OK, once it is known that this process goes on serving. A successor
+// that starts has been told what there is already, so a change waits until it is ready (then it is
+// the one to be asked: UNAVAILABLE) or has failed.
+void Control::WhenDecided(std::function<void(absl::Status)> change) {
+  loop_.Post([this, change = std::move(change)]() mutable {
+    const auto unavailable = [](const char* why) { return absl::UnavailableError(why); };
+    if (succeeded_) return change(unavailable("another process serves now: ask again"));
+    if (upgrade_ == nullptr) return change(absl::OkStatus());
+    if (undecided_.size() >= kMaxUndecided) {
+      return change(unavailable("an upgrade is under way: ask again"));
+    }
+    undecided_.push_back(std::move(change));
   });
 }
 
@@ -117,6 +140,10 @@ absl::Status Control::MaySetServers(const rpc::SetServers& update) {
   return (*pool)->Check(update.servers);
 }
 
+void Control::OnMalformed(const std::string& pool, const absl::Status& why) {
+  loop_.Post([this, pool, why] { OnRefused(pool, why); });
+}
+
 uint64_t Control::OpenStream(std::function<void(absl::Status)> end) {
   const uint64_t id = next_stream_.fetch_add(1);
   loop_.Post([this, id, end = std::move(end)] { streams_.Open(id, end); });
@@ -124,26 +151,29 @@ uint64_t Control::OpenStream(std::function<void(absl::Status)> end) {
 }
 
 void Control::Update(uint64_t stream, rpc::StreamUpdate update, rpc::Done<pool::Applied> done) {
-  loop_.Post([this, stream, update = std::move(update), done = std::move(done)] {
-    const absl::StatusOr<PoolControl*> pool = FindUpdatable(update.pool);
-    absl::Status status = pool.status();
-    if (status.ok()) status = streams_.Claim(stream, update.updater, update.pool);
-    if (!status.ok()) {
-      OnRefused(update.pool, status);
-      return done(status);
-    }
-    ShowUpdaters();
-    (*pool)->Replace(update.servers, {"stream", update.source_version, update.updater},
-                     [this, done, name = update.pool](absl::StatusOr<pool::Applied> applied) {
-                       if (!applied.ok()) OnRefused(name, applied.status());
-                       done(std::move(applied));
-                     });
-  });
+  WhenDecided(
+      [this, stream, update = std::move(update), done = std::move(done)](absl::Status status) {
+        if (!status.ok()) return done(status);
+        const absl::StatusOr<PoolControl*> pool = FindUpdatable(update.pool);
+        status = pool.status();
+        if (status.ok()) status = streams_.Claim(stream, update.updater, update.pool);
+        if (!status.ok()) {
+          OnRefused(update.pool, status);
+          return done(status);
+        }
+        ShowUpdaters();
+        (*pool)->Replace(update.servers, {"stream", update.source_version, update.updater},
+                         [this, done, name = update.pool](absl::StatusOr<pool::Applied> applied) {
+                           if (!applied.ok()) OnRefused(name, applied.status());
+                           done(std::move(applied));
+                         });
+      });
 }
 
 void Control::OnRefused(const std::string& pool, const absl::Status& status) {
   parts_.registry->AddProcessState(metrics::ProcessStateMetric::kMembershipNacks, 1);
-  CASHEW_LOG_WARN("membership refused pool={} error=\"{}\"", pool, std::string(status.message()));
+  CASHEW_LOG_WARN("membership refused pool={} error=\"{}\"", base::Escape(pool, 80),
+                  base::Escape(std::string(status.message()), 500));
 }
 
 void Control::ShowUpdaters() {
@@ -248,22 +278,22 @@ absl::StatusOr<rpc::Location> Control::Locate(const std::string& pool,
 
 void Control::SetOverride(const std::string& pool, const std::string& server, pool::Override how,
                           rpc::Done<uint64_t> done) {
-  loop_.Post([this, pool, server, how, done = std::move(done)] {
+  WhenDecided([this, pool, server, how, done = std::move(done)](absl::Status status) {
+    if (!status.ok()) return done(status);
     PoolControl* control = Find(pool);
     if (control == nullptr) return done(NoSuchPool(pool));
-    const absl::Status status =
-        control->SetOverride(server, how, [done, control] { done(control->version()); });
+    status = control->SetOverride(server, how, [done](uint64_t version) { done(version); });
     if (!status.ok()) done(status);
   });
 }
 
 void Control::ClearOverride(const std::string& pool, const std::string& server,
                             rpc::Done<uint64_t> done) {
-  loop_.Post([this, pool, server, done = std::move(done)] {
+  WhenDecided([this, pool, server, done = std::move(done)](absl::Status status) {
+    if (!status.ok()) return done(status);
     PoolControl* control = Find(pool);
     if (control == nullptr) return done(NoSuchPool(pool));
-    const absl::Status status =
-        control->ClearOverride(server, [done, control] { done(control->version()); });
+    status = control->ClearOverride(server, [done](uint64_t version) { done(version); });
     if (!status.ok()) done(status);
   });
 }
@@ -299,7 +329,9 @@ void Control::GetSlowLog(const std::string& pool, bool reset,
 }
 
 void Control::Reload(rpc::Done<rpc::Reloaded> done) {
-  loop_.Post([this, done = std::move(done)] { done(ReloadNow()); });
+  WhenDecided([this, done = std::move(done)](const absl::Status& status) {
+    done(status.ok() ? ReloadNow() : absl::StatusOr<rpc::Reloaded>(status));
+  });
 }
 
 void Control::Upgrade(rpc::Done<rpc::Upgraded> done) {
@@ -362,8 +394,9 @@ void Control::OnPublished(const PoolControl& pool) {
   if (on_change_) on_change_();
 }
 
+// From the moment that a successor is told what there is, the files are its own.
 void Control::Save(const PoolControl& pool) {
-  if (parts_.store != nullptr) parts_.store->Save(pool.name(), pool.Record());
+  if (store_ != nullptr && upgrade_ == nullptr) store_->Save(pool.name(), pool.Record());
 }
 
 }  // namespace cashew::app

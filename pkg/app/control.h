@@ -40,7 +40,10 @@ class Control final : public rpc::Backend {
     proxy::Acceptor* acceptor = nullptr;
     metrics::Registry* registry = nullptr;
     health::Board* board = nullptr;
-    state::Store* store = nullptr;       // null: nothing is kept
+    state::Store* store = nullptr;  // null: nothing is kept so far
+    // For the first pool with something to keep, when it comes by a reload: in the directory that
+    // is configured. Null, with a warning in the log: there is none to be had.
+    std::function<state::Store*(const std::string& state_dir)> open_store;
     std::string config_file;             // what a reload reads
     Inheritance* inheritance = nullptr;  // what another process left; outlives AddPools()
     std::string program;                 // what an upgrade starts, absolute
@@ -77,6 +80,7 @@ class Control final : public rpc::Backend {
   std::vector<std::shared_ptr<const pool::PoolView>> Pools() const override;
   std::shared_ptr<const pool::PoolView> Pool(const std::string& name) const override;
   void SetServers(rpc::SetServers update, rpc::Done<pool::Applied> done) override;
+  void OnMalformed(const std::string& pool, const absl::Status& why) override;
   uint64_t OpenStream(std::function<void(absl::Status)> end) override;
   void Update(uint64_t stream, rpc::StreamUpdate update, rpc::Done<pool::Applied> done) override;
   void CloseStream(uint64_t stream) override;
@@ -127,6 +131,7 @@ class Control final : public rpc::Backend {
   void OpenDoor(const Prepared& prepared);
   void Change(Prepared prepared);
   void Remove(const std::string& name);
+  void TakeDown(const std::string& name);
   proxy::Door DoorOf(const PoolControl& pool, int fd) const;
   PoolControl* Find(const std::string& pool);
   absl::StatusOr<PoolControl*> FindUpdatable(const std::string& pool);
@@ -134,9 +139,11 @@ class Control final : public rpc::Backend {
   void OnRefused(const std::string& pool, const absl::Status& status);
   void ShowUpdaters();
   void Save(const PoolControl& pool);
+  void WhenDecided(std::function<void(absl::Status)> change);
   absl::Status MaySetServers(const rpc::SetServers& update);
 
   void SetSlowLogSize();
+  void OpenStore();
 
   // Reload
   absl::StatusOr<rpc::Reloaded> ReloadNow();
@@ -180,7 +187,9 @@ class Control final : public rpc::Backend {
   bool accepting_ = true;
   bool forced_ = false;  // clients are read no more
   std::unique_ptr<app::Upgrade> upgrade_;
-  bool succeeded_ = false;  // another process serves now
+  bool succeeded_ = false;                                    // another process serves now
+  std::vector<std::function<void(absl::Status)>> undecided_;  // see WhenDecided()
+  state::Store* store_;
 
   std::map<std::string, std::string> addresses_;  // host name → numeric address
   std::map<std::string, int> host_uses_;

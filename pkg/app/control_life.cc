@@ -103,7 +103,7 @@ void Control::OnAnswer(const std::string& host, const dns::Answer& answer) {
 // ---- upgrade ----------------------------------------------------------------
 
 Upgrade::Plan Control::PlanUpgrade() const {
-  if (parts_.store != nullptr) (void)parts_.store->Flush();
+  if (store_ != nullptr) (void)store_->Flush();
   app::Upgrade::Plan plan;
   plan.program = parts_.program;
   plan.arguments = parts_.arguments;
@@ -124,15 +124,26 @@ Upgrade::Plan Control::PlanUpgrade() const {
 
 void Control::OnSuccessor(const absl::StatusOr<rpc::Upgraded>& successor,
                           const rpc::Done<rpc::Upgraded>& done) {
-  if (!successor.ok()) {
-    CASHEW_LOG_ERROR("upgrade failed error=\"{}\"", std::string(successor.status().message()));
+  const auto undecided = std::exchange(undecided_, {});
+  const bool told_to_stop = drain_began_ns_ != 0;  // and so was the successor
+  if (!successor.ok() || told_to_stop) {
+    const absl::Status why =
+        told_to_stop ? absl::AbortedError("this process was told to stop, and so was the new one")
+                     : successor.status();
+    CASHEW_LOG_ERROR("upgrade failed error=\"{}\"", std::string(why.message()));
     upgrade_.reset();
-    return done(successor);
+    done(why);
+    for (const auto& [name, entry] : pools_) Save(*entry.control);  // what was not meanwhile
+    for (const auto& change : undecided) change(absl::OkStatus());
+    return;
   }
   CASHEW_LOG_NOTICE("upgraded, handing clients over successor_pid={} version={}", successor->pid,
                     successor->version);
   done(successor);
   succeeded_ = true;
+  for (const auto& change : undecided) {
+    change(absl::UnavailableError("another process serves now: ask again"));
+  }
   {
     base::MutexLock lock(&mu_);
     draining_ = true;
@@ -146,6 +157,7 @@ void Control::OnSuccessor(const absl::StatusOr<rpc::Upgraded>& successor,
 void Control::BeginLeaving() {
   drain_began_ns_ = loop_.clock().NowNs();
   accepting_ = false;
+  file_watch_.Cancel();
   for (auto& [name, entry] : pools_) entry.listener.reset();
   parts_.acceptor->Post([acceptor = parts_.acceptor, workers = parts_.workers] {
     acceptor->CloseAll(/*leave_queued=*/true);
@@ -161,6 +173,7 @@ void Control::StartDrain() {
     for (proxy::Worker* worker : parts_.workers) worker->Post([worker] { worker->Drain(false); });
   }
   if (drain_began_ns_ != 0) return;
+  if (upgrade_ != nullptr) upgrade_->Abort();
   drain_began_ns_ = loop_.clock().NowNs();
   {
     base::MutexLock lock(&mu_);

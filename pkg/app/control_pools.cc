@@ -200,8 +200,8 @@ void Control::Create(const Prepared& prepared) {
       }
     }
   }
-  if (parts_.store == nullptr) return;
-  const auto record = parts_.store->Load(name);
+  if (store_ == nullptr) return;
+  const auto record = store_->Load(name);
   if (!record.ok()) {
     CASHEW_LOG_WARN("state not read pool={} error=\"{}\"", name,
                     std::string(record.status().message()));
@@ -234,9 +234,13 @@ void Control::Change(Prepared prepared) {
   const std::string name = prepared.config.name;
   Entry& entry = pools_.at(name);
   PoolControl& pool = *entry.control;
+  if (prepared.config.membership != config::Membership::kGrpc) {
+    streams_.EndOwner(
+        name, absl::UnavailableError(fmt::format("pool \"{}\" is membership: static now", name)));
+  }
   if (!ClientsCanStay(pool.config(), prepared.config)) {
     const state::PoolRecord record = pool.Record();
-    Remove(name);
+    TakeDown(name);
     Create(prepared);
     Find(name)->Restore(record);
     Find(name)->Publish();
@@ -273,6 +277,18 @@ void Control::Change(Prepared prepared) {
 }
 
 void Control::Remove(const std::string& name) {
+  TakeDown(name);
+  streams_.EndOwner(
+      name, absl::UnavailableError(fmt::format("pool \"{}\" has left the configuration", name)));
+  {
+    base::MutexLock lock(&mu_);
+    published_.erase(name);
+  }
+  watchers_.Notify(name, nullptr);
+}
+
+// Who updates or watches it does not notice, if it is created again.
+void Control::TakeDown(const std::string& name) {
   const auto it = pools_.find(name);
   std::vector<proxy::Home> homes;
   for (const HomeWorker& home : it->second.control->homes()) homes.push_back(home.door);
@@ -291,12 +307,6 @@ void Control::Remove(const std::string& name) {
   });
   parts_.registry->RemovePool(name);
   board_.RemovePool(name);
-  streams_.ForgetPool(name);
-  {
-    base::MutexLock lock(&mu_);
-    published_.erase(name);
-  }
-  watchers_.Notify(name, nullptr);
 }
 
 // ---- reload -----------------------------------------------------------------
@@ -375,6 +385,7 @@ absl::StatusOr<rpc::Reloaded> Control::Apply(config::Config config) {
     base::MutexLock lock(&mu_);
     config_ = std::move(config);
   }
+  OpenStore();
   for (const std::string& name : diff.removed) Remove(name);
   for (const std::string& name : diff.modified) Change(std::move(prepared.at(name)));
   for (const std::string& name : diff.added) {
@@ -382,6 +393,7 @@ absl::StatusOr<rpc::Reloaded> Control::Apply(config::Config config) {
     Find(name)->Publish();
     OpenDoor(prepared.at(name));
   }
+  ShowUpdaters();
   if (config_.global.watch_config && !file_watch_.armed()) file_watch_.SetAfterMs(kFileWatchMs);
   if (!config_.global.watch_config) file_watch_.Cancel();
   SetSlowLogSize();
@@ -398,6 +410,13 @@ absl::StatusOr<rpc::Reloaded> Control::Apply(config::Config config) {
   return reloaded;
 }
 
+void Control::OpenStore() {
+  const bool needed = std::any_of(
+      config_.pools.begin(), config_.pools.end(),
+      [](const config::Pool& pool) { return pool.membership == config::Membership::kGrpc; });
+  if (needed && store_ == nullptr) store_ = parts_.open_store(config_.global.state_dir);
+}
+
 void Control::SetSlowLogSize() {
   const auto size = static_cast<size_t>(config_.global.slow_log_size);
   for (proxy::Worker* worker : parts_.workers) {
@@ -412,17 +431,27 @@ void Control::ReopenLogAndReload() {
   } else {
     CASHEW_LOG_ERROR("log not reopened signal=SIGHUP error=\"{}\"", std::string(status.message()));
   }
-  (void)ReloadNow();  // it has logged what there is to say
+  Reload([](const absl::StatusOr<rpc::Reloaded>& reloaded) {  // which logs what became of it, if
+    if (absl::IsUnavailable(reloaded.status())) {             // it was this process' to do
+      CASHEW_LOG_WARN("not reloaded: another process serves now, and wants the signal");
+    }
+  });
 }
 
 void Control::CheckFile() {
   file_watch_.SetAfterMs(kFileWatchMs);
+  if (upgrade_ != nullptr) return;
   const std::string now = IdentityOf(parts_.config_file);
   const bool stayed = now == file_seen_;
   file_seen_ = now;
   if (now.empty() || now == file_read_ || !stayed) return;
   file_read_ = now;
-  if (Bytes(parts_.config_file) == config_bytes_) return;
+  bool failed = false;  // then the good file that is back ends what the bad one was blamed for
+  {
+    base::MutexLock lock(&mu_);
+    failed = !reload_error_.empty();
+  }
+  if (!failed && Bytes(parts_.config_file) == config_bytes_) return;
   CASHEW_LOG_NOTICE("configuration file changed file={}", parts_.config_file);
   (void)ReloadNow();
 }

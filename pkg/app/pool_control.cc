@@ -87,7 +87,12 @@ void PoolControl::Configure(const config::Pool& config, PoolTransports transport
 
 void PoolControl::Restore(const state::PoolRecord& record) {
   if (record.has_list && updatable()) {
-    roster_.Replace(record.servers, /*hold=*/false, services_.loop->clock().NowNs());
+    const int64_t now_ns = services_.loop->clock().NowNs();
+    // Holds begin anew: how long they have lasted is not worth a clock that outlives a process.
+    std::vector<pool::ServerSpec> all = record.servers;
+    all.insert(all.end(), record.held.begin(), record.held.end());
+    roster_.Replace(std::move(all), /*hold=*/false, now_ns);
+    if (!record.held.empty()) roster_.Replace(record.servers, /*hold=*/true, now_ns);
     origin_ = {"state", record.source_version, record.updater};
     updated_us_ = record.updated_us;
     CASHEW_LOG_NOTICE("last good list restored pool={} servers={} source_version=\"{}\"", name(),
@@ -159,22 +164,26 @@ void PoolControl::Replace(std::vector<pool::ServerSpec> servers, const Origin& o
 }
 
 absl::Status PoolControl::SetOverride(const std::string& server, const pool::Override& how,
-                                      std::function<void()> adopted) {
+                                      Adopted adopted) {
   if (absl::Status status = roster_.SetOverride(server, how); !status.ok()) return status;
   CASHEW_LOG_NOTICE("override set pool={} server={} state={} weight={}", name(), server,
                     how.state ? pool::ServerStateName(*how.state) : "as listed",
                     how.weight ? fmt::format("{}", *how.weight) : "as listed");
-  services_.record_changed(*this);
-  ListChanged(std::move(adopted));
+  OverrideChanged(std::move(adopted));
   return absl::OkStatus();
 }
 
-absl::Status PoolControl::ClearOverride(const std::string& server, std::function<void()> adopted) {
+absl::Status PoolControl::ClearOverride(const std::string& server, Adopted adopted) {
   if (absl::Status status = roster_.ClearOverride(server); !status.ok()) return status;
   CASHEW_LOG_NOTICE("override cleared pool={} server={}", name(), server);
-  services_.record_changed(*this);
-  ListChanged(std::move(adopted));
+  OverrideChanged(std::move(adopted));
   return absl::OkStatus();
+}
+
+// The pool may be gone when the workers have adopted it.
+void PoolControl::OverrideChanged(Adopted adopted) {
+  services_.record_changed(*this);
+  ListChanged([adopted = std::move(adopted), version = version()] { adopted(version); });
 }
 
 void PoolControl::ListChanged(std::function<void()> adopted) {
@@ -380,7 +389,10 @@ std::shared_ptr<const pool::PoolView> PoolControl::View() const {
 state::PoolRecord PoolControl::Record() const {
   state::PoolRecord record;
   record.has_list = updatable() && updated_us_ != 0;
-  if (record.has_list) record.servers = roster_.Listed();
+  if (record.has_list) {
+    record.servers = roster_.Listed();
+    record.held = roster_.Held();
+  }
   record.updater = origin_.updater;
   record.source_version = origin_.source_version;
   record.updated_us = updated_us_;

@@ -87,9 +87,10 @@ class PoolControl {
   // What Replace() would answer.
   absl::StatusOr<pool::Applied> TryReplace(const std::vector<pool::ServerSpec>& servers,
                                            bool hold) const;
-  absl::Status SetOverride(const std::string& server, const pool::Override& how,
-                           std::function<void()> adopted);
-  absl::Status ClearOverride(const std::string& server, std::function<void()> adopted);
+  // `adopted` is told the version when every home worker runs it.
+  using Adopted = std::function<void(uint64_t version)>;
+  absl::Status SetOverride(const std::string& server, const pool::Override& how, Adopted adopted);
+  absl::Status ClearOverride(const std::string& server, Adopted adopted);
 
   // Builds the next snapshot and posts it to the home workers.
   void Publish(std::function<void()> adopted = nullptr);
@@ -121,6 +122,7 @@ class PoolControl {
   };
 
   void ListChanged(std::function<void()> adopted);
+  void OverrideChanged(Adopted adopted);
   void WatchHosts();
   // The roster's servers with addresses and verdicts; those that came back, or moved, are
   // believed to work.

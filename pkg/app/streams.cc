@@ -40,9 +40,8 @@ absl::Status Streams::Claim(uint64_t id, const std::string& updater, const std::
       if (other != id && state.updater == updater) replaced.push_back(other);
     }
     for (const uint64_t other : replaced) {
-      const auto end = std::move(streams_.at(other).end);
-      Close(other);
-      end(absl::AbortedError(fmt::format("another stream of updater \"{}\" took over", updater)));
+      End(other,
+          absl::AbortedError(fmt::format("another stream of updater \"{}\" took over", updater)));
     }
   }
   owners_[pool] = id;
@@ -54,6 +53,15 @@ std::string Streams::UpdaterOf(const std::string& pool) const {
   return owner == owners_.end() ? "" : streams_.at(owner->second).updater;
 }
 
-void Streams::ForgetPool(const std::string& pool) { owners_.erase(pool); }
+void Streams::EndOwner(const std::string& pool, const absl::Status& why) {
+  const auto owner = owners_.find(pool);
+  if (owner != owners_.end()) End(owner->second, why);
+}
+
+void Streams::End(uint64_t id, const absl::Status& why) {
+  const auto end = std::move(streams_.at(id).end);
+  Close(id);
+  end(why);
+}
 
 }  // namespace cashew::app

@@ -16,7 +16,7 @@ namespace cashew::app {
 // Control thread only.
 class Streams {
  public:
-  // `end` is called when another stream takes this one's place.
+  // `end` is called when this side ends the stream.
   void Open(uint64_t id, std::function<void(absl::Status)> end);
   // Forgets it; its pools belong to nobody then. Unknown ids are ignored.
   void Close(uint64_t id);
@@ -28,10 +28,14 @@ class Streams {
 
   // Of the stream that owns the pool; empty: nobody does.
   std::string UpdaterOf(const std::string& pool) const;
-  void ForgetPool(const std::string& pool);
+  // The pool takes no lists any more: the stream that owns it, if one does, ends with `why`, so
+  // that its updater learns of it.
+  void EndOwner(const std::string& pool, const absl::Status& why);
   size_t size() const { return streams_.size(); }
 
  private:
+  void End(uint64_t id, const absl::Status& why);
+
   struct Stream {
     std::string updater;  // empty: has not said
     std::function<void(absl::Status)> end;

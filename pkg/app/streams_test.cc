@@ -49,6 +49,34 @@ TEST_F(StreamsTest, TheSameUpdaterComeBackReplacesItsFirstStream) {
   EXPECT_EQ(streams_.UpdaterOf("cache"), "sidecar");
 }
 
+TEST_F(StreamsTest, TheOwnerOfAPoolThatTakesNoListsAnyMoreEndsAndIsToldWhy) {
+  Open(1);
+  Open(2);
+  ASSERT_TRUE(streams_.Claim(1, "sidecar", "cache").ok());
+  ASSERT_TRUE(streams_.Claim(1, "sidecar", "other").ok());
+  ASSERT_TRUE(streams_.Claim(2, "script", "third").ok());
+  const absl::Status why = absl::UnavailableError("pool \"cache\" is membership: static now");
+  streams_.EndOwner("cache", why);
+  ASSERT_EQ(ended_.size(), 1u);
+  EXPECT_EQ(ended_[1], why);
+  EXPECT_EQ(streams_.size(), 1u);
+  EXPECT_EQ(streams_.UpdaterOf("cache"), "");
+  EXPECT_EQ(streams_.UpdaterOf("other"), "") << "its other pools belong to nobody, too";
+  EXPECT_EQ(streams_.UpdaterOf("third"), "script");
+  EXPECT_EQ(streams_.Claim(1, "sidecar", "other").code(), absl::StatusCode::kAborted);
+  EXPECT_TRUE(streams_.Claim(2, "script", "other").ok());
+  streams_.Close(1);  // as its transport does when it has ended
+  EXPECT_EQ(streams_.UpdaterOf("other"), "script");
+}
+
+TEST_F(StreamsTest, APoolThatNobodyOwnsEndsNobody) {
+  Open(1);
+  ASSERT_TRUE(streams_.Claim(1, "sidecar", "cache").ok());
+  streams_.EndOwner("other", absl::UnavailableError("gone"));
+  EXPECT_TRUE(ended_.empty());
+  EXPECT_EQ(streams_.UpdaterOf("cache"), "sidecar");
+}
+
 TEST_F(StreamsTest, AStreamKeepsItsName) {
   Open(1);
   EXPECT_EQ(streams_.Claim(1, "", "cache").code(), absl::StatusCode::kInvalidArgument);

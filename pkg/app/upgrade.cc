@@ -115,23 +115,41 @@ absl::StatusOr<rpc::Upgraded> Upgrade::StartSuccessor() {
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
     return absl::FailedPreconditionError(fmt::format("socketpair: {}", strerror(errno)));
   }
-  channel_ = std::make_unique<HandoverChannel>(pair[0]);
-  const absl::StatusOr<pid_t> pid = Spawn(plan_.program, plan_.arguments, pair[1]);
+  absl::StatusOr<pid_t> pid = absl::AbortedError("this process was told to stop");
+  {
+    base::MutexLock lock(&mu_);
+    channel_ = std::make_unique<HandoverChannel>(pair[0]);
+    if (!aborted_) pid = Spawn(plan_.program, plan_.arguments, pair[1]);
+    if (pid.ok()) successor_ = *pid;
+  }
   close(pair[1]);
   if (!pid.ok()) return pid.status();
+  return AwaitReady(*pid);
+}
+
+absl::StatusOr<rpc::Upgraded> Upgrade::AwaitReady(pid_t pid) {
   absl::Status status;
   for (const Frame& frame : plan_.frames) {
     if (status.ok()) status = channel_->Send(frame);
   }
   if (status.ok()) status = channel_->Send({"begin", "", "", "", -1});
   absl::StatusOr<Frame> ready = status.ok() ? channel_->Receive(kReadyTimeoutMs) : status;
-  if (!ready.ok() || ready->kind != "ready") {
-    return absl::FailedPreconditionError(
-        fmt::format("the new process (pid {}) did not come up: {}; its log says why, and this "
-                    "process goes on",
-                    *pid, EndOf(*pid)));
+  if (ready.ok() && ready->kind == "ready") return rpc::Upgraded{pid, ready->text};
+  {
+    base::MutexLock lock(&mu_);
+    successor_ = 0;  // its number may soon be another's
   }
-  return rpc::Upgraded{*pid, ready->text};
+  return absl::FailedPreconditionError(
+      fmt::format("the new process (pid {}) did not come up: {}; its log says why, and this "
+                  "process goes on",
+                  pid, EndOf(pid)));
+}
+
+void Upgrade::Abort() {
+  base::MutexLock lock(&mu_);
+  aborted_ = true;
+  if (successor_ != 0) kill(successor_, SIGTERM);
+  if (channel_ != nullptr) channel_->Shutdown();  // whoever waits for its answer does no longer
 }
 
 void Upgrade::PassClients() {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <sys/types.h>
 #include <thread>
 #include <vector>
 
@@ -36,18 +37,25 @@ class Upgrade {
   Upgrade(const Upgrade&) = delete;
   Upgrade& operator=(const Upgrade&) = delete;
 
+  // This process is to stop: so is the successor, which may be starting or serve by now. Any
+  // thread.
+  void Abort();
+
   // Passes a client on. Any thread.
   void Send(proxy::CarriedClient client);
 
  private:
   void Run();
   absl::StatusOr<rpc::Upgraded> StartSuccessor();
+  absl::StatusOr<rpc::Upgraded> AwaitReady(pid_t pid);
   void PassClients();
 
   const Plan plan_;
   const std::function<void(absl::StatusOr<rpc::Upgraded>)> done_;
-  std::unique_ptr<HandoverChannel> channel_;
+  std::unique_ptr<HandoverChannel> channel_;  // made once, with mu_ held
   base::Mutex mu_;
+  pid_t successor_ CASHEW_GUARDED_BY(mu_) = 0;  // 0: none to be signalled
+  bool aborted_ CASHEW_GUARDED_BY(mu_) = false;
   std::deque<proxy::CarriedClient> clients_ CASHEW_GUARDED_BY(mu_);
   bool finished_ CASHEW_GUARDED_BY(mu_) = false;
   std::condition_variable_any changed_;

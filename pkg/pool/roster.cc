@@ -11,6 +11,9 @@ namespace cashew::pool {
 namespace {
 
 constexpr int64_t kUsPerMs = 1000;
+// With so many names nobody more is held: twice what a list may have. Whole lists that replace each
+// other faster than hold_down would pile up otherwise.
+constexpr size_t kMaxHeldFrom = 8192;
 
 // Whole milliseconds until `left_ns` have passed, rounded up.
 int64_t MsUntil(int64_t left_ns) {
@@ -32,6 +35,7 @@ Roster::Entries Roster::Next(const std::vector<ServerSpec>& servers, bool hold,
   for (const ServerSpec& server : servers) next[server.name].spec = server;
   if (!hold || !policy_.keep_ring || policy_.hold_down_ms == 0) return next;
   for (const auto& [name, entry] : entries_) {
+    if (next.size() >= kMaxHeldFrom && !next.contains(name)) continue;
     const auto [it, vanished] = next.try_emplace(name, entry);
     if (vanished && !entry.held()) {
       it->second.held_until_ns = now_ns + policy_.hold_down_ms * base::kNsPerMs;
@@ -165,6 +169,14 @@ std::vector<ServerSpec> Roster::Listed() const {
     if (!entry.held()) listed.push_back(entry.spec);
   }
   return listed;
+}
+
+std::vector<ServerSpec> Roster::Held() const {
+  std::vector<ServerSpec> held;
+  for (const auto& [name, entry] : entries_) {
+    if (entry.held()) held.push_back(entry.spec);
+  }
+  return held;
 }
 
 }  // namespace cashew::pool

@@ -70,6 +70,7 @@ class Roster {
   const Override* OverrideOf(const std::string& server) const;
   // The last list, without what is held.
   std::vector<ServerSpec> Listed() const;
+  std::vector<ServerSpec> Held() const;
 
  private:
   Entries Next(const std::vector<ServerSpec>& servers, bool hold, int64_t now_ns) const;

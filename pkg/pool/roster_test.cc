@@ -102,6 +102,31 @@ TEST(Roster, ANameThatVanishesFromAStreamKeepsItsPlaceForAWhile) {
   EXPECT_EQ(roster.Effective().size(), 2u);
 }
 
+TEST(Roster, TellsWhatIsHeldUntilItComesBackOrItsTimeIsOver) {
+  Roster roster(kKeepRing);
+  roster.Replace(Named(3), true, kNow);
+  EXPECT_THAT(roster.Held(), IsEmpty());
+  roster.Replace({Spec("cache-0")}, true, kNow);
+  EXPECT_THAT(roster.Held(), ElementsAre(Spec("cache-1"), Spec("cache-2")));
+  EXPECT_THAT(roster.Listed(), ElementsAre(Spec("cache-0")));
+  roster.Replace({Spec("cache-0"), Spec("cache-2", 11212)}, true, kNow);
+  EXPECT_THAT(roster.Held(), ElementsAre(Spec("cache-1")));
+  EXPECT_TRUE(roster.Expire(kNow + 30 * base::kNsPerSec, 0));
+  EXPECT_THAT(roster.Held(), IsEmpty());
+}
+
+TEST(Roster, ListsThatReplaceEachOtherFastDoNotPileUp) {
+  Roster roster(kKeepRing);
+  for (int turn = 0; turn < 6; ++turn) {
+    std::vector<ServerSpec> list;
+    for (int i = 0; i < 3000; ++i) list.push_back(Spec(fmt::format("turn-{}-{}", turn, i)));
+    roster.Replace(list, true, kNow);
+    EXPECT_EQ(roster.Listed().size(), 3000u);
+    EXPECT_LE(roster.entries().size(), 8192u);
+  }
+  EXPECT_EQ(roster.entries().size(), 8192u);
+}
+
 TEST(Roster, AHeldNameThatComesBackIsServedAgain) {
   Roster roster(kKeepRing);
   roster.Replace(Named(2), true, kNow);

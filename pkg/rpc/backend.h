@@ -78,6 +78,10 @@ class Backend {
 
   virtual void SetServers(SetServers update, Done<pool::Applied> done) = 0;
 
+  // A list that is refused before it comes to be a SetServers() or an Update(): for whoever counts
+  // the refusals.
+  virtual void OnMalformed(const std::string& pool, const absl::Status& why) = 0;
+
   // A stream of updates begins. `end` is called at most once, when another stream takes its
   // place; after it (or CloseStream) the id means nothing.
   virtual uint64_t OpenStream(std::function<void(absl::Status)> end) = 0;

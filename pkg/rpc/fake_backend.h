@@ -103,7 +103,8 @@ class FakeBackend final : public Backend {
   std::map<uint64_t, int> closed;  // stream -> CloseStream calls
   std::vector<StreamUpdate> updates;
   std::vector<rpc::SetServers> sets;
-  int applied = 0;  // lists that became a pool's
+  std::vector<std::string> malformed;  // pools
+  int applied = 0;                     // lists that became a pool's
   int watching = 0, watched = 0;
   bool stopped = false;
   pool::Override last_override;
@@ -122,6 +123,11 @@ class FakeBackend final : public Backend {
     std::lock_guard lock(mu_);
     const auto found = pools_.find(name);
     return found == pools_.end() ? nullptr : found->second;
+  }
+
+  void OnMalformed(const std::string& pool, const absl::Status&) override {
+    std::lock_guard lock(mu_);
+    malformed.push_back(pool);
   }
 
   void SetServers(rpc::SetServers update, Done<pool::Applied> done) override {

@@ -64,7 +64,10 @@ grpc::ServerUnaryReactor* MembershipService::SetServers(
     grpc::CallbackServerContext* context, const membership::v1::SetServersRequest* request,
     membership::v1::SetServersResponse* response) {
   absl::StatusOr<std::vector<pool::ServerSpec>> servers = ParseServers(request->servers());
-  if (!servers.ok()) return AnswerNow(context, servers.status());
+  if (!servers.ok()) {
+    backend_->OnMalformed(request->pool(), servers.status());
+    return AnswerNow(context, servers.status());
+  }
   Later<pool::Applied> call = AnswerLater<pool::Applied>(response, &FillApplied);
   backend_->SetServers({request->pool(), *std::move(servers), request->expected_version(),
                         request->dry_run(), request->take_over()},

@@ -201,6 +201,7 @@ TEST_F(Membership, ABadListIsRefusedWithItsFieldsAndNeverReachesTheBackend) {
   ASSERT_TRUE(details.details(0).UnpackTo(&bad));
   EXPECT_EQ(bad.field_violations(1).field(), "servers[1].weight");
   EXPECT_TRUE(backend_.sets.empty());
+  EXPECT_EQ(backend_.malformed, std::vector<std::string>{"alpha"}) << "so that it is counted";
 }
 
 TEST_F(Membership, AHundredThousandServersAreRefused) {

@@ -113,10 +113,13 @@ absl::Status UpdateStream::CheckRequest(const Request& request) {
 
 void UpdateStream::Submit(Request request) {
   const uint64_t ticket = AddSlot(request);
-  absl::Status version = CheckWord("source_version", request.source_version());
-  if (!version.ok()) return Answer(ticket, version);
+  absl::Status status = CheckWord("source_version", request.source_version());
   absl::StatusOr<std::vector<pool::ServerSpec>> servers = ParseServers(request.servers());
-  if (!servers.ok()) return Answer(ticket, servers.status());
+  if (status.ok()) status = servers.status();
+  if (!status.ok()) {
+    backend_->OnMalformed(request.pool(), status);
+    return Answer(ticket, status);
+  }
   uint64_t id;
   {
     base::MutexLock lock(&mu_);

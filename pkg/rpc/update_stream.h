@@ -86,7 +86,7 @@ class UpdateStream final : public grpc::ServerBidiReactor<membership::v1::Stream
   bool ended_ CASHEW_GUARDED_BY(mu_) = false;          // Finish was called: start nothing more
   bool close_ CASHEW_GUARDED_BY(mu_) = false;          // CloseStream is due, or done
   std::optional<uint64_t> id_ CASHEW_GUARDED_BY(mu_);  // the backend's; set once
-  bool reading_ CASHEW_GUARDED_BY(mu_) = false;  // until the list is with the backend
+  bool reading_ CASHEW_GUARDED_BY(mu_) = false;        // until the list is with the backend
   bool writing_ CASHEW_GUARDED_BY(mu_) = false;
   bool read_all_ CASHEW_GUARDED_BY(mu_) = false;  // the client sends no more
   uint64_t next_ticket_ CASHEW_GUARDED_BY(mu_) = 0;

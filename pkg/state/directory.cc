@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <dirent.h>
 #include <fcntl.h>
 #include <memory>
@@ -95,10 +96,23 @@ absl::StatusOr<std::string> ReadAll(int fd, size_t expected, size_t max, const s
 
 std::string BadName(const std::string& name, int n) { return fmt::format("{}.bad-{}", name, n); }
 
+// A link that root or this user has made (as systemd's DynamicUser= does) is followed; whose the
+// directory itself is, is checked as for any other. Anybody else's link stays, and is refused.
+std::string FollowTrusted(const std::string& path) {
+  struct stat info;
+  const bool is_link = lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
+  if (!is_link || (info.st_uid != 0 && info.st_uid != geteuid())) return path;
+  char* const target = realpath(path.c_str(), nullptr);
+  if (target == nullptr) return path;
+  std::string followed = target;
+  free(target);
+  return followed;
+}
+
 }  // namespace
 
 absl::StatusOr<Directory> Directory::Open(const std::string& given) {
-  const std::string path = WithoutSlashes(given);
+  const std::string path = FollowTrusted(WithoutSlashes(given));
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
     return Failed("make the state directory", path);
   }

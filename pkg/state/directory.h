@@ -18,8 +18,9 @@ using StepHook = std::function<void(const char* step)>;
 // of them is followed when it is a symbolic link. One thread at a time.
 class Directory {
  public:
-  // Made (0700; its parent must exist) if missing. FailedPrecondition with what to do when
-  // `path` is a symbolic link, not a directory, another user's, or open to group or others.
+  // Made (0700; its parent must exist) if missing; a symbolic link that root or this user made is
+  // followed. FailedPrecondition with what to do when `path` is anybody else's link or one to
+  // nowhere, not a directory, another user's, or open to group or others.
   static absl::StatusOr<Directory> Open(const std::string& path);
 
   ~Directory();

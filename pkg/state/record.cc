@@ -254,6 +254,12 @@ absl::StatusOr<PoolRecord> ReadBody(const std::string& pool, std::string_view bo
     record.servers.push_back(ReadServer(server, record.servers.size(), &error));
     if (!error.ok()) return error;
   }
+  if (fields.Has("held")) {
+    for (const Json& server : fields.Items("held", Json::value_t::array)) {
+      record.held.push_back(ReadServer(server, record.held.size(), &error));
+      if (!error.ok()) return error;
+    }
+  }
   for (const auto& [key, value] : fields.Items("overrides", Json::value_t::object).items()) {
     const std::optional<std::string> name = DecodeText(key);
     if (!name) return Refused("override of \"{}\": the name is badly encoded", Show(key));
@@ -304,18 +310,22 @@ absl::StatusOr<Header> ReadHeader(std::string_view line) {
 }  // namespace
 
 absl::Status Validate(const PoolRecord& record) {
-  if (!record.has_list && !record.servers.empty()) return Refused("servers without has_list");
+  if (!record.has_list && !(record.servers.empty() && record.held.empty())) {
+    return Refused("servers without has_list");
+  }
   std::set<std::string_view> names;
-  for (size_t i = 0; i < record.servers.size(); ++i) {
-    const pool::ServerSpec& server = record.servers[i];
-    if (server.name.empty()) return Refused("server {} has no name", i + 1);
-    const absl::Status valid = ValidateServer(server);
-    if (!valid.ok()) {
-      return Refused("server {} \"{}\": {}", i + 1, Show(server.name),
-                     std::string(valid.message()));
-    }
-    if (!names.insert(server.name).second) {
-      return Refused("server {} \"{}\": the name is there twice", i + 1, Show(server.name));
+  for (const auto* list : {&record.servers, &record.held}) {
+    for (size_t i = 0; i < list->size(); ++i) {
+      const pool::ServerSpec& server = (*list)[i];
+      if (server.name.empty()) return Refused("server {} has no name", i + 1);
+      const absl::Status valid = ValidateServer(server);
+      if (!valid.ok()) {
+        return Refused("server {} \"{}\": {}", i + 1, Show(server.name),
+                       std::string(valid.message()));
+      }
+      if (!names.insert(server.name).second) {
+        return Refused("server {} \"{}\": the name is there twice", i + 1, Show(server.name));
+      }
     }
   }
   for (const auto& [name, override] : record.overrides) {
@@ -337,6 +347,7 @@ absl::StatusOr<std::string> Encode(const std::string& pool, const PoolRecord& re
                {"servers", Json::array()},
                {"overrides", Json::object()}};
   for (const pool::ServerSpec& server : record.servers) json["servers"].push_back(ToJson(server));
+  for (const pool::ServerSpec& server : record.held) json["held"].push_back(ToJson(server));
   for (const auto& [name, override] : record.overrides) {
     json["overrides"][EncodeText(name)] = ToJson(override);
   }

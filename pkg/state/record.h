@@ -32,6 +32,7 @@ inline constexpr int kFormat = 1;
 
 struct PoolRecord {
   std::vector<pool::ServerSpec> servers;  // in the order of the list
+  std::vector<pool::ServerSpec> held;     // have left it, and keep their place for hold_down
   std::string updater;                    // who sent it
   std::string source_version;             // the updater's own version of it
   int64_t updated_us = 0;                 // wall clock, when it was accepted

@@ -44,6 +44,9 @@ PoolRecord Everything() {
   record.servers.push_back(Server("local", "", 0));
   record.servers.back().unix_path = "/run/m c\x01.sock";
   record.servers.back().state = pool::ServerState::kDraining;
+  record.held = {Server("held-0", "cache-0.example", 6379), Server("held 1\xff")};
+  record.held.back().weight = 9;
+  record.held.back().zone = "z";
   record.overrides["a"] = {.state = pool::ServerState::kDown, .weight = 7, .expires_us = 12};
   record.overrides["gone \x80"] = {.state = {}, .weight = 1, .expires_us = 0};
   record.overrides["z"] = {};
@@ -165,6 +168,41 @@ TEST(StateRecord, SaysWhatIsWrongWithABody) {
   EXPECT_EQ(Error(Whole(body(fmt::format("[{}]", kGood), "{}"))), "");
   EXPECT_EQ(Error(Whole(body(fmt::format("[{0},{0}]", kGood), "{}"))),
             "server 2 \"a\": the name is there twice");
+}
+
+// As those of the versions that kept no holds.
+TEST(StateRecord, AFileWithoutHeldServersIsReadAsNone) {
+  EXPECT_THAT(*Encode("p", Small()), Not(HasSubstr("held")));
+  PoolRecord one = Small();
+  one.held = {Server("b")};
+  EXPECT_THAT(*Encode("p", one), HasSubstr("held"));
+  const absl::StatusOr<PoolRecord> read = Decode("p", *Encode("p", Small()));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_THAT(read->held, testing::IsEmpty());
+}
+
+TEST(StateRecord, HeldServersAreCheckedAsListedOnesAre) {
+  const auto body = [](const std::string& held) {
+    return fmt::format(
+        R"({{"pool":"p","has_list":true,"updater":"","source_version":"","updated_us":1,)"
+        R"("servers":[{{"name":"a","host":"h","port":1,"weight":1,"state":"ready"}}],)"
+        R"("overrides":{{}},"held":{}}})",
+        held);
+  };
+  const auto server = [](const std::string& name, int port) {
+    return fmt::format(R"([{{"name":"{}","host":"h","port":{},"weight":1,"state":"ready"}}])", name,
+                       port);
+  };
+  EXPECT_EQ(Error(Whole(body(server("b", 1)))), "");
+  EXPECT_EQ(Error(Whole(body("[]"))), "");
+  EXPECT_EQ(Error(Whole(body("{}"))), "the body: held is of another type");
+  EXPECT_EQ(Error(Whole(body("[1]"))), "server 1: is not an object");
+  EXPECT_EQ(Error(Whole(body(server("b", 0)))), "server 1 \"b\": port is 0, 1 to 65535 is needed");
+  EXPECT_EQ(Error(Whole(body(server("a", 1)))), "server 1 \"a\": the name is there twice")
+      << "listed and held";
+  PoolRecord both = Small();
+  both.held = {Server("b"), both.servers[0]};
+  EXPECT_EQ(Encode("p", both).status().message(), "server 2 \"a\": the name is there twice");
 }
 
 TEST(StateRecord, ABodyThatIsNoRecordIsRefused) {

@@ -190,10 +190,29 @@ TEST_F(StoreTest, ManyThreadsMaySave) {
 
 // --- The directory -------------------------------------------------------------------------
 
-TEST_F(StoreTest, RefusesASymbolicLink) {
+// As systemd's StateDirectory= with DynamicUser= is one.
+TEST_F(StoreTest, FollowsASymbolicLinkOfItsOwn) {
+  fs::create_directory(parent_ / "private");
+  fs::permissions(parent_ / "private", fs::perms::owner_all);
+  fs::create_symlink("private", dir_);
+  Save("p", Record(1));
+  EXPECT_TRUE(fs::exists(parent_ / "private" / "p.state"));
+  EXPECT_EQ(Load(), Record(1));
+  fs::permissions(parent_ / "private", fs::perms::all);
+  EXPECT_THAT(OpenError(), HasSubstr("lets group or others in")) << "the target is checked";
+}
+
+TEST_F(StoreTest, RefusesASymbolicLinkToNowhere) {
+  fs::create_symlink("nowhere", dir_);
+  EXPECT_THAT(OpenError(), HasSubstr("is a symbolic link; name the directory it points to"));
+}
+
+TEST_F(StoreTest, RefusesASymbolicLinkOfAnotherUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can make one";
   fs::create_directory(parent_ / "real");
   fs::permissions(parent_ / "real", fs::perms::owner_all);
   fs::create_symlink("real", dir_);
+  ASSERT_EQ(lchown(dir_.c_str(), 65534, 65534), 0);
   EXPECT_THAT(OpenError(), HasSubstr("is a symbolic link; name the directory it points to"));
   dir_ += "/";  // which would follow it
   EXPECT_THAT(OpenError(), HasSubstr("is a symbolic link"));

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 import grpc_client
+from reloadable import Reloadable
 from support import HOST, Memcached, Proxy, VerifyingClient, wait_until
 
 pytestmark = pytest.mark.improved
@@ -200,6 +201,70 @@ def test_an_updater_that_comes_back_replaces_its_old_stream(caches):
             assert new.update("alpha", specs(caches, 2)).version == 2
             refused(grpc.StatusCode.ABORTED, old.receive)
             assert client.get_pool("alpha").updater == "sidecar"
+
+
+ANEW = [
+    ("another password", {"redis": True, "redis_auth": "one"}, {"redis_auth": "two"}),
+    ("another protocol", {}, {"redis": True}),
+]
+
+
+@pytest.mark.parametrize("what, keys, others", ANEW, ids=[a[0] for a in ANEW])
+def test_a_pool_that_a_reload_makes_anew_keeps_its_owner_and_its_watchers(
+        caches, what, keys, others):
+    with Reloadable({"alpha": {**GRPC, **keys}}) as r:
+        with r.client.stream("sidecar", timeout=60) as stream:
+            stream.update("alpha", specs(caches, 2))
+            watch = r.client.watch("alpha", timeout=60)
+            assert len(next(watch).pool.servers) == 2
+            r.pools["alpha"].update(others)
+            r.write()
+            assert list(r.reload().modified) == ["alpha"]
+            assert r.client.get_pool("alpha").updater == "sidecar"
+            text = refused(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                lambda: r.client.set_servers("alpha", specs(caches, 4)),
+            )
+            assert "sidecar" in text
+            assert not stream.update("alpha", specs(caches, 3)).HasField("error")
+            while len(next(watch).pool.servers) != 3:
+                pass  # as it is made anew, it is told of, too
+            watch.cancel()
+
+
+@pytest.mark.parametrize("now", ["static", "gone"])
+def test_the_updater_of_a_pool_that_takes_no_lists_any_more_is_told(caches, now):
+    fixed = {**POOL, "servers": [caches[2].server_line("by-hand")]}
+    with Reloadable({"alpha": GRPC, "beta": fixed}) as r:
+        with r.client.stream("sidecar", timeout=20) as stream:
+            stream.update("alpha", specs(caches, 2))
+            if now == "gone":
+                del r.pools["alpha"]
+            else:
+                r.pools["alpha"].update(fixed, membership="static")
+            r.write()
+            assert r.reload().changed
+            text = refused(grpc.StatusCode.UNAVAILABLE, stream.receive)
+            assert 'pool "alpha"' in text
+            assert ("membership: static" in text) == (now == "static")
+        if now == "static":
+            pool = r.client.get_pool("alpha")
+            assert [s.server.name for s in pool.servers] == ["by-hand"] and pool.updater == ""
+
+
+def test_health_of_a_pool_that_left_is_not_serving(caches):
+    pool = {**POOL, "servers": [caches[0].server_line("cache-0")]}
+    with Reloadable({"alpha": pool, "beta": pool}) as r:
+        assert r.client.health("alpha") == r.client.health("beta") == "SERVING"
+        beta = r.pools.pop("beta")
+        r.write()
+        assert list(r.reload().removed) == ["beta"]
+        assert r.client.health("beta") == "NOT_SERVING"
+        assert r.client.health("alpha") == r.client.health() == "SERVING"
+        r.pools["beta"] = beta
+        r.write()
+        r.reload()
+        assert r.client.health("beta") == "SERVING"
 
 
 def test_a_watcher_sees_the_pool_then_topology_then_health():
@@ -404,6 +469,21 @@ def test_the_last_good_list_survives(caches, how):
             assert [s.server for s in after.servers] == [s.server for s in before.servers]
         with proxy.client() as c:
             assert c.set("k", "v") == b"STORED"
+
+
+def test_a_hold_begins_anew_after_a_restart(caches):
+    pool = {**GRPC, "eject_mode": "keep_ring", "hold_down": "4s"}
+    with proxy_with({"alpha": pool}) as (proxy, client):
+        with client.stream("sidecar") as stream:
+            stream.update("alpha", specs(caches, 3))
+            stream.update("alpha", specs(caches, 2))
+            before = client.get_pool("alpha")
+        proxy.restart()
+        with grpc_client.Client(proxy.grpc) as again:
+            after = again.get_pool("alpha")
+            assert [s.held for s in after.servers] == [False, False, True]
+            assert after.ring_checksum == before.ring_checksum
+            wait_until(lambda: len(again.get_pool("alpha").servers) == 2, 10, "the hold's end")
 
 
 def test_a_torn_state_file_is_set_aside_and_the_proxy_starts(caches):

@@ -6,10 +6,12 @@ import itertools
 import os
 import signal
 import time
+from concurrent import futures
 
 import grpc
 import pytest
 
+import grpc_client
 from reloadable import Reloadable
 from support import HOST, Memcached, RawClient, VerifyingClient, free_port, wait_until
 
@@ -157,6 +159,24 @@ def test_a_grpc_pool_keeps_its_list(caches):
             assert [s.server.name for s in r.client.get_pool("alpha").servers] == ["x0", "x1", "x2"]
 
 
+def test_a_grpc_pool_that_comes_by_a_reload_keeps_its_list_over_a_restart(
+        caches, tmp_path, monkeypatch):
+    """There was nothing to keep at the start, so that nothing had been opened to keep it in."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    with Reloadable({"alpha": {**POOL, "servers": servers(caches)}}, state_dir=None) as r:
+        r.pools["beta"] = {"listen": "%s:%d" % (HOST, free_port()), **POOL, "membership": "grpc"}
+        r.write()
+        assert list(r.reload().added) == ["beta"]
+        r.client.set_servers("beta", [{"name": "x", "address": "%s:%d" % (HOST, caches[0].port)}])
+        r.proxy.restart()
+        with grpc_client.Client(r.address) as client:
+            pool = client.get_pool("beta")
+            assert ([s.server.name for s in pool.servers], pool.source) == (["x"], "state")
+            assert client.admin("GetStatus").state_dir == str(tmp_path / "state")
+        with r.connect("beta") as c:
+            assert c.set("a", "1") == b"STORED"
+
+
 def test_home_workers_follow_server_connections(caches):
     with Reloadable({"alpha": {**POOL, "servers": servers(caches)}}) as r:
         with VerifyingClient(r.proxy.address(), rate=1000, connections=8) as load:
@@ -195,6 +215,49 @@ def test_a_changed_file_is_noticed_when_it_is_watched(caches):
                 os.rename(r.proxy.conf_path + ".new", r.proxy.conf_path)
             wait_until(lambda t=timeout: '"timeout": %d' % t in r.proxy.http("/config")[1], 10,
                        "timeout %d" % timeout)
+
+
+def test_an_override_that_is_set_just_before_its_pool_leaves_is_answered(caches, monkeypatch):
+    """It is answered when the workers have it; by then the reload behind it was done."""
+    monkeypatch.setenv("MALLOC_PERTURB_", "85")  # what is read of freed memory is no version
+    with Reloadable({"stays": {**POOL, "servers": servers(caches)},
+                     "goes": {**POOL, "membership": "grpc"}}) as r:
+        goes = r.pools["goes"]
+        with futures.ThreadPoolExecutor(2) as threads:
+            for _ in range(5):
+                r.pools["goes"] = goes
+                r.write()
+                r.reload()
+                version = r.client.set_servers("goes", ["%s:%d" % (HOST, caches[0].port)]).version
+                del r.pools["goes"]
+                r.write()
+                r.proxy.signal(signal.SIGSTOP)  # then it finds both at once
+                override = threads.submit(r.client.admin, "SetOverride", pool="goes", weight=2,
+                                          server="%s:%d" % (HOST, caches[0].port))
+                assert not futures.wait([override], 0.05).done
+                reload = threads.submit(r.reload)
+                assert not futures.wait([reload], 0.05).done
+                r.proxy.signal(signal.SIGCONT)
+                assert list(reload.result(20).removed) == ["goes"]
+                if override.exception(20) is None:
+                    assert override.result().version == version + 1
+                else:
+                    assert override.exception().code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_good_file_that_is_put_back_ends_the_fault_of_a_bad_one_when_it_is_watched(caches):
+    """Though it says what the proxy runs already."""
+    with Reloadable({"alpha": {**POOL, "servers": servers(caches)}}, watch_config=True) as r:
+        def failed():
+            return r.proxy.metric("cashew_config_reload_failed")
+
+        good = r.text()
+        r.write(good + "\n}{")
+        wait_until(failed, 10, "the refusal")
+        assert "nothing changed" in r.client.admin("GetStatus").last_reload_error
+        r.write(good)
+        wait_until(lambda: not failed(), 10, "the end of the fault")
+        assert r.client.admin("GetStatus").last_reload_error == ""
 
 
 def test_a_thousand_reloads_under_load_leave_nothing_behind(caches):

@@ -8,14 +8,16 @@ from support.processes import to_yaml
 
 
 class Reloadable:
-    """`pools` is what the next write() writes; `settings` are keys of the `global` section."""
+    """`pools` is what the next write() writes; `settings` are keys of the `global` section, None
+    for one that is not to be there."""
 
     def __init__(self, pools, args=(), **settings):
         self.pools = {name: {"listen": "%s:%d" % (HOST, free_port()), **keys}
                       for name, keys in pools.items()}
+        settings = {"workers": 2, "grpc": "unix:{dir}/grpc.sock", "state_dir": "{dir}/state",
+                    **settings}
         self.proxy = Proxy(self.pools, args=args,
-                           settings={"workers": 2, "grpc": "unix:{dir}/grpc.sock",
-                                     "state_dir": "{dir}/state", **settings})
+                           settings={k: v for k, v in settings.items() if v is not None})
         self.address = "unix:%s/grpc.sock" % self.proxy.dir
         self.client = grpc_client.Client(self.address)
         with open(self.proxy.conf_path, encoding="utf-8") as f:

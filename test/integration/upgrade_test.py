@@ -1,22 +1,26 @@
 """The binary is replaced and the proxy ends, and clients do not notice."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import threading
 import time
+from concurrent import futures
 
 import grpc
 import pytest
 
 import grpc_client
 from support import HOST, Memcached, Proxy, Redis, VerifyingClient, wait_until
+from support.processes import default_binary
 from support.redis import RespClient
 
 pytestmark = pytest.mark.improved
 
 POOL = {"hash": "fnv1a_64", "distribution": "ketama", "timeout": 400, "server_connections": 2}
+GRPC = {**POOL, "membership": "grpc"}
 SETTINGS = {"workers": 2, "grpc": "unix:{dir}/grpc.sock", "state_dir": "{dir}/state",
             "drain_timeout": "10s"}
 
@@ -28,10 +32,11 @@ def caches():
 
 
 @contextlib.contextmanager
-def upgradable(pools, **settings):
+def upgradable(pools, binary=None, **settings):
     """A proxy whose successors the test may follow by its pid file; the last is ended."""
-    proxy = Proxy(pools, settings={**SETTINGS, **settings})
+    proxy = Proxy(pools, binary=binary, settings={**SETTINGS, **settings})
     proxy.pids = [proxy.popen.pid]
+    proxy.grpc = "unix:%s/grpc.sock" % proxy.dir
     try:
         yield proxy
         os.kill(proxy.pids[-1], signal.SIGTERM)
@@ -53,13 +58,18 @@ def _alive(pid):
 
 
 def upgrade(proxy, how="signal"):
-    old = proxy.pids[-1]
     if how == "signal":
-        os.kill(old, signal.SIGUSR2)
+        os.kill(proxy.pids[-1], signal.SIGUSR2)
     else:
-        with grpc_client.Client("unix:%s/grpc.sock" % proxy.dir) as client:
+        with grpc_client.Client(proxy.grpc) as client:
             answer = client.admin("Upgrade", timeout=60)
-            assert answer.pid != old and answer.version
+            assert answer.pid != proxy.pids[-1] and answer.version
+    await_upgrade(proxy)
+
+
+def await_upgrade(proxy):
+    """Until the successor serves and the process before it has ended."""
+    old = proxy.pids[-1]
 
     def successor():
         with contextlib.suppress(OSError, ValueError):
@@ -70,6 +80,55 @@ def upgrade(proxy, how="signal"):
     with open(proxy.pid_path, encoding="ascii") as f:
         proxy.pids.append(int(f.read()))
     wait_until(lambda: not _alive(old), 20, "the end of the process before")
+
+
+class SlowSuccessor:
+    """A program for a proxy. What an upgrade starts after hold() waits until the test lets it
+    go on, or has it fail; at the end of a `with` block it fails."""
+
+    def __init__(self, folder):
+        self.program, self._gate = str(folder / "cashew"), str(folder / "gate")
+        self._fd = None  # of the gate, behind which a successor waits
+        os.mkfifo(self._gate)
+        os.symlink(os.path.abspath(default_binary()), self.program)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if self._fd is not None or self._open_gate():
+            self.fail()
+
+    def hold(self):
+        real = os.readlink(self.program)
+        os.unlink(self.program)
+        with open(self.program, "w", encoding="utf-8") as f:
+            f.write('#!/bin/sh\necho $$ >"%s.pid"\nread word <"%s" || exit 3\nexec "%s" "$@"\n'
+                    % (self._gate, self._gate, real))
+        os.chmod(self.program, 0o755)
+
+    def _open_gate(self):
+        with contextlib.suppress(OSError):  # nobody waits behind it
+            self._fd = os.open(self._gate, os.O_WRONLY | os.O_NONBLOCK)
+        return self._fd is not None
+
+    def started(self):
+        """Waits for the successor's start; its process id."""
+        wait_until(self._open_gate, 20, "the start of the successor")
+        with open(self._gate + ".pid", encoding="ascii") as f:
+            return int(f.read())
+
+    def go_on(self):
+        self._answer(b"go on\n")
+
+    def fail(self):
+        self._answer(b"")
+
+    def _answer(self, word):
+        with contextlib.suppress(BrokenPipeError):  # it has ended
+            os.write(self._fd, word)
+        os.close(self._fd)
+        self._fd = None
 
 
 @pytest.mark.parametrize("rate, connections", [(2000, 20), (500, 200)])
@@ -152,7 +211,7 @@ def test_a_redis_client_keeps_its_login_and_protocol_and_watchers_stay_until_the
 
 def test_a_new_binary_that_does_not_come_up_leaves_the_old_one_serving(caches):
     with upgradable({"alpha": {**POOL, "servers": caches}}) as proxy:
-        with proxy.client() as c, grpc_client.Client("unix:%s/grpc.sock" % proxy.dir) as client:
+        with proxy.client() as c, grpc_client.Client(proxy.grpc) as client:
             assert c.set("k", "v") == b"STORED"
             with open(proxy.conf_path, encoding="utf-8") as f:
                 good = f.read()
@@ -176,10 +235,9 @@ def test_lists_owners_and_verdicts_go_along(caches):
             "server_retry_timeout": 60000}
     with Memcached() as dead:
         with upgradable({"alpha": {**pool, "membership": "grpc"}}) as proxy:
-            address = "unix:%s/grpc.sock" % proxy.dir
             specs = [{"name": "n%d" % i, "address": "%s:%d" % (HOST, c.port)}
                      for i, c in enumerate([*caches, dead])]
-            with grpc_client.Client(address) as client:
+            with grpc_client.Client(proxy.grpc) as client:
                 client.set_servers("alpha", specs)
                 client.admin("SetOverride", pool="alpha", server="n0", weight=3)
                 dead.kill9()
@@ -190,7 +248,7 @@ def test_lists_owners_and_verdicts_go_along(caches):
                 wait_until(lambda: not client.get_pool("alpha").servers[3].healthy, 5, "ejection")
                 before = client.get_pool("alpha")
             upgrade(proxy, "rpc")
-            with grpc_client.Client(address) as client:
+            with grpc_client.Client(proxy.grpc) as client:
                 after = client.get_pool("alpha")
                 assert after.ring_checksum == before.ring_checksum
                 assert not after.servers[3].healthy and after.servers[0].override.weight == 3
@@ -198,6 +256,137 @@ def test_lists_owners_and_verdicts_go_along(caches):
                     for i in range(40):
                         c.send("get key%x\r\n" % (i * 7919))
                         assert c.recv_line() == b"END"
+
+
+def listed(**servers):
+    return [{"name": name, "address": "%s:%d" % (HOST, server.port)}
+            for name, server in servers.items()]
+
+
+def names_in_state_file(proxy, pool):
+    with open("%s/state/%s.state" % (proxy.dir, pool), encoding="ascii") as f:
+        return [server["name"] for server in json.loads(f.read().split("\n", 1)[1])["servers"]]
+
+
+@contextlib.contextmanager
+def changes_during_an_upgrade(caches, tmp_path):
+    """A list, an override and a stream's list that arrive while the successor starts."""
+    one, two, _ = caches
+    with SlowSuccessor(tmp_path) as successor, futures.ThreadPoolExecutor(3) as threads:
+        with upgradable({"alpha": GRPC, "beta": GRPC, "gamma": GRPC},
+                        binary=successor.program) as proxy:
+            with grpc_client.Client(proxy.grpc) as client, client.stream("sidecar", 60) as stream:
+                for pool in ("alpha", "beta"):
+                    client.set_servers(pool, listed(a=one))
+                stream.update("gamma", listed(a=one))
+                successor.hold()
+                os.kill(proxy.pids[0], signal.SIGUSR2)
+                successor.started()
+                both = listed(a=one, b=two)
+                changes = [
+                    threads.submit(client.set_servers, "alpha", both),
+                    threads.submit(client.admin, "SetOverride", pool="beta", server="a", weight=3),
+                    threads.submit(stream.update, "gamma", both),
+                ]
+                answered = futures.wait(changes, 0.5, futures.FIRST_COMPLETED).done
+                assert not answered, [change.result() for change in answered]
+                yield proxy, successor, changes
+
+
+def test_changes_that_arrive_while_a_successor_starts_are_refused_when_it_serves(caches, tmp_path):
+    """Neither taken by a process that passes on what it had before, nor lost."""
+    with changes_during_an_upgrade(caches, tmp_path) as (proxy, successor, changes):
+        successor.go_on()
+        for change in changes[:2]:
+            error = change.exception(30)
+            assert error.code() == grpc.StatusCode.UNAVAILABLE, change.result()
+            assert "ask again" in error.details()
+        assert changes[2].result(30).error.code == grpc.StatusCode.UNAVAILABLE.value[0]
+        await_upgrade(proxy)
+        with grpc_client.Client(proxy.grpc) as client:
+            for pool in ("alpha", "beta", "gamma"):
+                assert [s.server.name for s in client.get_pool(pool).servers] == ["a"], pool
+            both = listed(a=caches[0], b=caches[1])
+            assert list(client.set_servers("alpha", both).added) == ["b"]
+            client.admin("SetOverride", pool="beta", server="a", weight=3)
+            assert client.get_pool("beta").servers[0].override.weight == 3
+            with client.stream("sidecar", 60) as stream:
+                assert not stream.update("gamma", both).HasField("error")
+
+
+def test_changes_that_arrive_while_a_successor_starts_are_made_when_it_fails(caches, tmp_path):
+    with changes_during_an_upgrade(caches, tmp_path) as (proxy, successor, changes):
+        successor.fail()
+        assert list(changes[0].result(30).added) == ["b"]
+        assert changes[1].result(30).version > 0
+        assert not changes[2].result(30).HasField("error")
+        assert "it exited with 3" in proxy.log() and _alive(proxy.pids[0])
+        with grpc_client.Client(proxy.grpc) as client:
+            assert client.get_pool("beta").servers[0].override.weight == 3
+            for pool in ("alpha", "gamma"):
+                assert [s.server.name for s in client.get_pool(pool).servers] == ["a", "b"], pool
+                wait_until(lambda p=pool: names_in_state_file(proxy, p) == ["a", "b"], 5,
+                           "the state file of " + pool)
+
+
+def test_a_held_server_is_still_held_after_an_upgrade(caches):
+    pool = {**GRPC, "eject_mode": "keep_ring", "hold_down": "60s"}
+    with upgradable({"alpha": pool}) as proxy:
+        with grpc_client.Client(proxy.grpc) as client, client.stream("sidecar") as stream:
+            stream.update("alpha", listed(a=caches[0], b=caches[1]))
+            stream.update("alpha", listed(a=caches[0]))
+            before = client.get_pool("alpha")
+            assert [s.held for s in before.servers] == [False, True]
+        upgrade(proxy, "rpc")
+        with grpc_client.Client(proxy.grpc) as client:
+            after = client.get_pool("alpha")
+            assert [(s.server.name, s.held) for s in after.servers] == [("a", False), ("b", True)]
+            assert after.ring_checksum == before.ring_checksum
+            with client.stream("sidecar") as stream:  # it comes back
+                stream.update("alpha", listed(a=caches[0], b=caches[2]))
+            assert [s.held for s in client.get_pool("alpha").servers] == [False, False]
+
+
+def test_a_process_that_lingers_leaves_the_state_file_to_its_successor():
+    """A hold that ends in it changes its list, and that list is nobody's any more."""
+    pool = {**GRPC, "redis": True, "eject_mode": "keep_ring", "hold_down": "2s"}
+    with Redis() as one, Redis() as two, upgradable({"alpha": pool}) as proxy:
+        with RespClient(proxy.address()) as watcher:
+            with grpc_client.Client(proxy.grpc) as client, client.stream("sidecar") as stream:
+                stream.update("alpha", listed(a=one, b=two))
+                assert watcher.reply("WATCH", "w") == b"+OK\r\n"
+                stream.update("alpha", listed(a=one))
+                client.admin("Upgrade", timeout=60)
+
+            def new_list():
+                with grpc_client.Client(proxy.grpc) as client:
+                    try:
+                        return client.set_servers("alpha", listed(c=one, d=two), take_over=True)
+                    except grpc.RpcError as error:  # the old process is about to leave the socket
+                        assert error.code() == grpc.StatusCode.UNAVAILABLE
+                        return None
+
+            wait_until(new_list, 10, "the new process to take a list")
+            wait_until(lambda: names_in_state_file(proxy, "alpha") == ["c", "d"], 5, "the file")
+            wait_until(lambda: "hold or override expired" in proxy.log(), 10, "the hold's end")
+            assert _alive(proxy.pids[0]), "the watcher is still there"
+            assert watcher.reply("UNWATCH") == b"+OK\r\n"
+            await_upgrade(proxy)  # its end writes what is left to be written
+            assert names_in_state_file(proxy, "alpha") == ["c", "d"]
+
+
+def test_sigterm_during_an_upgrade_ends_both_processes_and_leaves_nothing(caches, tmp_path):
+    with SlowSuccessor(tmp_path) as successor:
+        with upgradable({"alpha": {**POOL, "servers": caches}},
+                        binary=successor.program) as proxy:
+            successor.hold()
+            os.kill(proxy.pids[0], signal.SIGUSR2)
+            pid = successor.started()
+            os.kill(proxy.pids[0], signal.SIGTERM)
+            wait_until(lambda: not _alive(proxy.pids[0]), 10, "the end of the process")
+            wait_until(lambda: not _alive(pid), 5, "the end of its successor")
+            for left in (proxy.pid_path, proxy.dir + "/grpc.sock"):
+                assert not os.path.exists(left), left
 
 
 def test_every_request_that_was_read_is_answered_before_the_end(caches):
