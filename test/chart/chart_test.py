@@ -397,6 +397,17 @@ def test_proxy_and_sidecar_share_a_socket_and_state_outlives_a_restart():
         objects.container()["volumeMounts"]
 
 
+def test_the_readmes_own_configuration_file_keeps_its_state_in_the_volume_that_is_mounted():
+    """In a folder that the proxy makes there: the volume itself is open to its group."""
+    with open(os.path.join(CHART, "README.md"), encoding="utf-8") as file:
+        text = file.read().split("In the file, the chart relies on\n\n")[1].split("\n\n")[0]
+    section = yaml.safe_load(text.replace("…", ""))["global"]
+    objects = render({"config": {"existingConfigMap": "my-config"}})
+    mounts = {m["mountPath"]: m["name"] for m in objects.container()["volumeMounts"]}
+    assert mounts[os.path.dirname(section["state_dir"])] == "state"
+    assert mounts[os.path.dirname(section["grpc"].removeprefix("unix:"))] == "run"
+
+
 # --- where and how many
 
 
