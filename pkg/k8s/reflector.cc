@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <malloc.h>
 #include <random>
 #include <utility>
 
@@ -90,6 +91,7 @@ Reflector::Next Reflector::List() {
   std::string version;
   HttpResult result;
   absl::Status status = ListPages(&slices, &version, &result);
+  malloc_trim(0);  // a page's text and JSON tree are many times what is kept of them
   if (status.ok()) status = store_.Replace(std::move(slices));
   if (!status.ok()) return ListFailed(status, result);
   version_ = std::move(version);
