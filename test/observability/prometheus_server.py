@@ -1,4 +1,4 @@
-"""A real Prometheus (Debian's) that scrapes proxies under test every second."""
+"""A real Prometheus (Debian's, unless told otherwise) that scrapes proxies every second."""
 
 import contextlib
 import json
@@ -14,24 +14,20 @@ import urllib.request
 from support import HOST, Failed, free_port, wait_until
 from support.processes import find_program
 
-CONFIG = """\
-global:
-  scrape_interval: 1s
-  scrape_timeout: 1s
-  evaluation_interval: 1s
-rule_files: [%(rules)s]
-scrape_configs:
-  - job_name: cashew
-    static_configs:
-      - targets: [%(targets)s]
-        labels: {namespace: test}
-"""
+EVERY_SECOND = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+
+
+def static_targets(proxies):
+    targets = ["%s:%d" % (HOST, p.admin_port) for p in proxies]
+    return {"job_name": "cashew",
+            "static_configs": [{"targets": targets, "labels": {"namespace": "test"}}]}
 
 
 class Prometheus:
-    """Scrapes `proxies`; `rules` are the texts of rules files. All queries are PromQL."""
+    """Scrapes `proxies`, or what the scrape_configs of `scrape` find; `rules` are the texts of
+    rules files. All queries are PromQL."""
 
-    def __init__(self, proxies, rules=()):
+    def __init__(self, proxies=(), rules=(), scrape=None, program=None):
         self.dir = tempfile.mkdtemp(prefix="cashew-prometheus-")
         self.port = free_port()
         paths = []
@@ -41,13 +37,13 @@ class Prometheus:
                 f.write(text)
         config = os.path.join(self.dir, "prometheus.yml")
         with open(config, "w", encoding="utf-8") as f:
-            targets = ["'%s:%d'" % (HOST, p.admin_port) for p in proxies]
-            f.write(CONFIG % {"rules": ", ".join(paths), "targets": ", ".join(targets)})
+            json.dump({"global": EVERY_SECOND, "rule_files": paths,
+                       "scrape_configs": scrape or [static_targets(proxies)]}, f)
         self.log_path = os.path.join(self.dir, "log")
         with open(self.log_path, "wb") as log:
             self.popen = subprocess.Popen(
                 [
-                    find_program("prometheus"),
+                    program or find_program("prometheus"),
                     "--config.file=" + config,
                     "--storage.tsdb.path=" + os.path.join(self.dir, "data"),
                     "--web.listen-address=%s:%d" % (HOST, self.port),

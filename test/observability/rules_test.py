@@ -1,41 +1,31 @@
-"""The rules files and the dashboard of helm/cashew: promtool, a real Prometheus, real faults."""
+"""The rules files and the dashboard of helm/cashew: promtool, Grafana's types, a real Prometheus.
+alerts_test.py makes the faults."""
 
 import json
 import os
 import re
-import subprocess
-import time
 
 import jsonschema
 import pytest
 import yaml
+from dashboard import (
+    HELM,
+    RULES,
+    alerts,
+    dashboard,
+    filled_in,
+    impatient,
+    panels,
+    queries,
+    read,
+)
 from figures_test import POOL, TWO
 from prometheus_server import Prometheus, promtool
 
-from support import (
-    FakeServer,
-    Proxy,
-    VerifyingClient,
-    memcached_servers,
-    slow_reply,
-    two_replies,
-    wait_until,
-)
+from support import Proxy, VerifyingClient, wait_until
 from support.processes import REPOSITORY
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-HELM = os.path.join(REPOSITORY, "helm", "cashew")
-RULES = [os.path.join(HELM, "rules", name) for name in ("recording.yaml", "alerts.yaml")]
-
-
-def read(path):
-    with open(path, encoding="utf-8") as f:
-        return f.read()
-
-
-def alerts():
-    (group,) = yaml.safe_load(read(RULES[1]))["groups"]
-    return group["rules"]
 
 
 def test_promtool_takes_the_rules():
@@ -85,15 +75,6 @@ def documented_names():
 
 
 # The dashboard.
-
-
-def dashboard():
-    with open(os.path.join(HELM, "dashboards", "cashew.json"), encoding="utf-8") as f:
-        return json.load(f)
-
-
-def panels():
-    return [p for p in dashboard()["panels"] if p["type"] != "row"]
 
 
 def test_rules_and_dashboard_use_only_metrics_that_exist():
@@ -173,32 +154,6 @@ def test_the_dashboard_has_the_shape_that_grafana_imports():
             assert "$namespace" in target["expr"], panel["title"]
 
 
-def filled_in(promql):
-    values = {"namespace": ".*", "job": ".*", "pool": ".*", "server": ".*"}
-    promql = promql.replace("$__rate_interval", "20s")
-    return re.sub(r"\$(\w+)", lambda m: values[m.group(1)], promql)
-
-
-def impatient(text):
-    """The rules with seconds for minutes, so that a test can wait for them."""
-    text = re.sub(r"^( *for:) .*$", r"\1 1s", text, flags=re.M)
-    text = text.replace("[5m:30s]", "[10s:2s]")
-    text = re.sub(r"\[(5m|10m|15m)\]", "[10s]", text)
-    return text.replace("[1h]", "[20s]")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Expires tomorrow."""
-    folder = tmp_path_factory.mktemp("certificate")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
-         "/CN=cashew", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder, check=True, capture_output=True,
-    )
-    return {"listen": {"cert": str(folder / "cert.pem"), "key": str(folder / "key.pem")}}
-
-
 def test_every_query_of_the_dashboard_returns_data(servers, certificate):
     pools = {
         "alpha": {**POOL, "servers": servers},
@@ -214,14 +169,9 @@ def test_every_query_of_the_dashboard_returns_data(servers, certificate):
                 for _ in range(10):
                     client.send(b"get a b c d e f\r\nnonsense\r\n")
                     client.read_until(b"ERROR\r\n")
-            queries = [
-                (panel["title"], filled_in(target["expr"]))
-                for panel in panels()
-                for target in panel["targets"]
-            ]
 
             def empty():
-                return ["%s: %s" % query for query in queries if not prometheus.query(query[1])]
+                return ["%s: %s" % query for query in queries() if not prometheus.query(query[1])]
 
             # Rates need two scrapes, those of rules some more.
             wait_until(lambda: len(prometheus.query("rate(cashew_requests_total[20s]) > 0")) >= 4,
@@ -240,63 +190,3 @@ def test_every_query_of_the_dashboard_returns_data(servers, certificate):
                 assert rows and all(name in labels for labels, _ in rows), name
             for load in loads:
                 load.stop()
-
-
-def test_the_alerts_fire_on_real_faults(certificate):
-    """Each fault is made; the rules' patience is cut to seconds."""
-    with memcached_servers(3) as servers, FakeServer(
-        slow_reply(b"END\r\n", delay=0.06)
-    ) as slow, FakeServer(two_replies(b"END\r\n")) as mad:
-        alpha = {**POOL, "server_failure_limit": 1}
-        lazy = {**POOL, "auto_eject_hosts": False, "timeout": 5000}
-        pools = {
-            "alpha": {**alpha, "servers": servers},
-            "slow": {**lazy, "servers": [slow]},
-            "mad": {**lazy, "servers": [mad]},
-            "full": {**lazy, "servers": servers, "client_connections": 1},
-            "safe": {**lazy, "servers": servers, "tls": certificate},
-        }
-        # Another weight: other keys at other servers.
-        lines = ["127.0.0.1:%d:%d s%d" % (s.port, 1 + (i == 0), i) for i, s in enumerate(servers)]
-        other = {"alpha": {**alpha, "servers": lines}}
-        with Proxy(pools, settings=TWO) as proxy, Proxy(other) as odd:
-            rules = [impatient(read(path)) for path in RULES]
-            with Prometheus([proxy, odd], rules=rules) as prometheus:
-                prometheus.wait_alert("CashewMembershipDisagreement")
-                prometheus.wait_alert("CashewRingDisagreement")
-                prometheus.wait_alert("CashewCertificateExpires")
-
-                with proxy.client("full"), proxy.client("full") as refused:
-                    refused.closed(5)
-                with proxy.client("mad") as client:
-                    client.send(b"get k\r\n")
-                    client.recv_line()
-                prometheus.wait_alert("CashewConnectionLimit")
-                prometheus.wait_alert("CashewOutOfStep")
-
-                with proxy.client("slow") as client:
-                    end = time.monotonic() + 20
-                    while ("CashewLatencySLOBurn", "firing") not in prometheus.alerts():
-                        client.ask(b"get k\r\n", b"END\r\n")
-                        assert time.monotonic() < end
-
-                load = VerifyingClient(proxy.address("alpha"), rate=300)
-                load.start()
-                servers[0].kill9()
-                alert = prometheus.wait_alert("CashewServerEjected")
-                assert alert["labels"]["server"] == "s0" and alert["labels"]["pool"] == "alpha"
-                for server in servers[1:]:
-                    server.kill9()
-                prometheus.wait_alert("CashewAllServersEjected")
-                prometheus.wait_alert("CashewErrorRatioHigh")
-                load.stop()
-
-                odd.kill9()
-                prometheus.wait_alert("CashewDown")
-                for alert in prometheus.get("/api/v1/alerts")["alerts"]:
-                    for text in alert["annotations"].values():
-                        assert "<error" not in text and "<no value>" not in text, text
-                odd.start()
-                wait_until(
-                    lambda: ("CashewDown", "firing") not in prometheus.alerts(), 20, "it to calm"
-                )
