@@ -275,6 +275,17 @@ def test_a_service_in_another_namespace_gets_a_role_there():
     assert not any(a.startswith("--pool=old=") for a in arguments)
 
 
+def test_the_documented_scrape_configuration_keeps_the_port_of_the_metrics_alone():
+    with open(os.path.join(CHART, "dashboards", "README.md"), encoding="utf-8") as f:
+        keep = re.search(r"container_port_name\]\n +regex: (\S+)\n +action: keep", f.read()).group(1)
+    pod = render(None).pod
+    name = pod["metadata"]["labels"]["app.kubernetes.io/name"]
+    kept = [port["containerPort"] for container in containers(pod["spec"])
+            for port in container.get("ports", [])
+            if re.fullmatch(keep, "%s;%s" % (name, port["name"]))]
+    assert kept == [9151]
+
+
 def test_each_pool_is_a_port_of_the_service():
     service = render(VALUE_SETS["several pools"]).one("Service", "cashew")
     assert {p["name"]: p["port"] for p in service["spec"]["ports"]} == {

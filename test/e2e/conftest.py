@@ -12,7 +12,7 @@ import time
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "integration")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "integration"), str(HERE.parent / "observability")]
 
 collect_ignore = []
 TIER = os.environ.get("CASHEW_E2E_TIER")

@@ -26,7 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LAB = HERE / "lab"
 RESULTS = HERE / "RESULTS.md"
-ORDER = ["lab", "install", "caches", "endpoints", "outages", "upgrade"]
+ORDER = ["lab", "install", "prometheus", "caches", "endpoints", "outages", "upgrade"]
 NEEDS = {
     "fast": ["openssl", "curl", "ip", "nsenter", "unshare", "setpriv", "memcached", "protoc"],
     "real": ["openssl", "curl", "ip", "nsenter", "unshare", "memcached", "protoc", "buildah",
@@ -82,7 +82,7 @@ def build(tier, parts):
     options = ["--node"] if tier == "real" else []
     if subprocess.run([LAB / "build.sh", "--missing", *options], capture_output=True).stdout:
         say("the lab's programs are built from Go modules, once: 12 minutes on two cores for the "
-            "fast tier, 4 more for the real one")
+            "fast tier, about 15 more for the real one")
         if parts.run("build of the lab's programs", [LAB / "build.sh", *options]) != 0:
             raise Cannot("the lab's programs could not be built")
     if tier == "real" and parts.run("images", [LAB / "images.sh"]) != 0:

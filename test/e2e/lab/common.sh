@@ -7,6 +7,7 @@ LAB_SRC=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 K8S_VERSION=$(sed -n 's#^\tk8s.io/kubernetes \(v[0-9.]*\)$#\1#p' "$LAB_SRC/go.mod" | head -n 1)
 COREDNS_VERSION=v1.12.4
 PROMETHEUS_OPERATOR_VERSION=v0.85.0
+PROMETHEUS_VERSION=v0.305.0 # 3.5.0, as its Go module counts
 : "${LAB_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/cashew/e2e}"
 LAB_BIN=$LAB_CACHE/bin-$K8S_VERSION
 : "${LAB_DIR:=${TMPDIR:-/tmp}/cashew-e2e}"
