@@ -20,7 +20,8 @@ pool::Settings SettingsOf(const config::Pool& pool) {
                                                                  : pool::EjectMode::kRehash;
   s.failure_limit = pool.server_failure_limit;
   s.retry_timeout_ms = pool.server_retry_timeout_ms;
-  s.miss_on_error = pool.get_errors == config::GetErrors::kMiss;
+  // Redis has no one reply that says "not there" to every command.
+  s.miss_on_error = !pool.redis && pool.get_errors == config::GetErrors::kMiss;
   s.preconnect = pool.preconnect;
   s.tcp_keepalive = pool.tcpkeepalive;
   s.allow_flush = pool.allow_flush;

@@ -128,7 +128,7 @@ void ByteQueue::Splice(BufferPool& pool, ByteQueue& other) {
 
 void ByteQueue::SpliceFront(BufferPool& pool, ByteQueue& other, size_t bytes) {
   assert(bytes <= other.size_);
-  while (bytes > 0) {
+  while (bytes > 0 && !other.empty()) {
     Segment* first = other.head_;
     const std::string_view view = other.FrontView();
     if (view.size() > bytes || view.size() < kReferenceFrom) {

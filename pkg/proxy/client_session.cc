@@ -40,6 +40,8 @@ constexpr size_t kLargeRequest = 16 * 1024;
 // A peer that was told goodbye gets this long to say so too. Closing earlier, with
 // its bytes unread, would send RST and may destroy replies under way.
 constexpr int64_t kLingerNs = base::kNsPerSec;
+// A client that holds too much is one that reads while it takes a byte this often.
+constexpr int64_t kUnreadNs = base::kNsPerSec;
 // Headers and half-full chunks do not count against a client that just fits.
 constexpr int64_t kSlack = 1 << 20;
 // What a client has sent of a request and takes along to another process; with more it
@@ -122,7 +124,10 @@ bool ClientSession::Handshake() {
 // One read a round: a client that pipelines without end does not starve the rest.
 void ClientSession::ReadRound() {
   if (state_ == State::kClosed || state_ == State::kFinishing || input_ended_) return;
-  if (in_ != nullptr && !incomplete_ && state_ == State::kOpen) OnInput({});
+  if (in_ != nullptr && !incomplete_ && state_ == State::kOpen) {
+    OnInput({});
+    CountQueued();
+  }
   if (!readable_ || state_ == State::kClosed || state_ == State::kFinishing || Pause()) return;
 
   Worker& worker = pool_->worker();
@@ -157,8 +162,17 @@ void ClientSession::ReadRound() {
     const size_t to_kept = in_ != nullptr ? std::min(result.bytes, iov[0].iov_len) : 0;
     if (in_ != nullptr) in_->filled += static_cast<uint32_t>(to_kept);
     OnInput({worker.read_buffer(), result.bytes - to_kept});
+    CountQueued();
   }
   if (readable_ && state_ != State::kClosed) worker.loop().MarkReady(this);
+}
+
+void ClientSession::CountQueued() {
+  if (state_ == State::kClosed) return;
+  const auto now = static_cast<int64_t>(parser_->held_bytes());
+  if (now == queued_bytes_) return;
+  pool_->worker().CountQueued(now - queued_bytes_);
+  queued_bytes_ = now;
 }
 
 // `fresh` follows what is in in_.
@@ -243,15 +257,21 @@ bool ClientSession::Shed(size_t wanted) {
 void ClientSession::Keep(std::string_view rest, std::string_view more) {
   net::BufferPool& buffers = pool_->worker().buffers();
   const size_t size = rest.size() + more.size();
-  const bool in_place = in_ != nullptr && rest.data() == in_->data() && more.empty() &&
-                        (!incomplete_ || in_->room() > 0);
-  if (in_place) return;
+  const bool whole = in_ != nullptr && rest.data() == in_->data() && rest.size() == in_->filled;
+  if (whole && more.empty() && (!incomplete_ || in_->room() > 0)) return;
+  if (whole && !more.empty() && more.size() <= in_->room()) {
+    memcpy(in_->data() + in_->filled, more.data(), more.size());
+    in_->filled = static_cast<uint32_t>(size);
+    return;
+  }
   size_t need = size;
   if (wanted_ != 0) {
     need = std::max(size, std::min(wanted_, std::max(kReserve, 4 * size)));
   } else if (incomplete_) {
     need = std::max<size_t>(kFirstKeep, 2 * size);
   }
+  // Of many words one after the other is announced: copying stays linear in their bytes.
+  if (in_ != nullptr) need = std::max(need, 2 * size);
   net::Chunk* chunk = buffers.NewChunk(need);
   memcpy(chunk->data(), rest.data(), rest.size());
   if (!more.empty()) memcpy(chunk->data() + rest.size(), more.data(), more.size());
@@ -489,11 +509,28 @@ void ClientSession::EndTrace(Request* request) {
 void ClientSession::Hold(Request* request, size_t bytes) {
   request->bytes += static_cast<uint32_t>(bytes);
   request_bytes_ += static_cast<int64_t>(bytes);
-  if (held_bytes() < 2 * BufferCap() + kSlack) return;
-  // A value larger than the cap may pass while it is the front reply and is read.
-  const int64_t waited = pool_->worker().loop().now_ns() - progress_ns_;
-  if (request->streaming && waited < base::kNsPerSec) return;
-  Evict();
+  // A server's connection is at work when this is called, and to close may end that: it is done
+  // when the round's replies are written.
+  if (request_bytes_ >= 2 * BufferCap()) pool_->worker().loop().MarkDirty(this);
+}
+
+// What it reads it may be given, however large that is; what waits for its turn, or is not read,
+// has a limit. The message being received does not count, nor twice when its value is sent on.
+bool ClientSession::HoldsTooMuch() const {
+  const int64_t held = request_bytes_ + static_cast<int64_t>(out_.size() + parser_->held_bytes());
+  if (held < 2 * BufferCap() + kSlack) return false;
+  const int64_t waited_ns = pool_->worker().loop().now_ns() - progress_ns_;
+  return out_.empty() || waited_ns >= kUnreadNs;
+}
+
+// A merged reply that outgrows what may be held is refused, and the connection stays.
+void ClientSession::GiveUpMost() {
+  Request* front = pending_.head;
+  const bool merged = front != nullptr && front->split != nullptr && !front->done &&
+                      front->bytes > BufferCap() && out_.empty();
+  if (!merged) return Evict();
+  RefuseOversized(*pool_, front);
+  FlushReady();
 }
 
 void ClientSession::StreamFront() {
@@ -509,6 +546,8 @@ void ClientSession::StreamFront() {
 void ClientSession::OnFlush() {
   if (state_ == State::kClosed || state_ == State::kHandshake) return;
   net::BufferPool& buffers = pool_->worker().buffers();
+  // Its time to read begins when there is something to be read.
+  if (drained_ && !out_.empty()) progress_ns_ = pool_->worker().loop().now_ns();
   while (!out_.empty() && writable_) {
     iovec iov[kMaxIov];
     const int count = out_.Gather(iov, kMaxIov);
@@ -525,6 +564,8 @@ void ClientSession::OnFlush() {
       if (result.bytes < offered) writable_ = false;
     }
   }
+  drained_ = out_.empty();
+  if (HoldsTooMuch()) return GiveUpMost();
   MaybeResume();
   MaybeFinish();
 }
@@ -624,6 +665,7 @@ void ClientSession::CheckPatience(int64_t now_ns) {
     FlushReady();
     if (state_ == State::kClosed) return;
   }
+  if (HoldsTooMuch()) return GiveUpMost();
   const int64_t idle_ns = now_ns - progress_ns_;
   if (state_ == State::kLingering && idle_ns >= kLingerNs) return Close(error_);
   if (state_ == State::kHandshake && idle_ns >= kHandshakeNs) {
@@ -657,6 +699,7 @@ void ClientSession::Close(bool as_error) {
 }
 
 void ClientSession::Release() {
+  pool_->worker().CountQueued(-queued_bytes_);
   for (List* list : {&pending_, &quiet_}) {
     while (list->head != nullptr) {
       EndTrace(list->head);

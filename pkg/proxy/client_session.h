@@ -34,7 +34,8 @@ class ClientSession final : public net::IoHandler {
 
   // `request`, one of this client's, can be answered.
   void OnRequestDone(Request* request);
-  // `bytes` of a request or its reply are held for this client, until it is answered.
+  // `bytes` of a request or its reply are held for this client, until it is answered. It may be
+  // evicted for them at the end of the round, not here.
   void Hold(Request* request, size_t bytes);
   // True when a reply to `request` may go straight to output().
   bool IsFront(const Request* request) const { return pending_.head == request; }
@@ -87,6 +88,8 @@ class ClientSession final : public net::IoHandler {
   void DropInput();
   bool Blocked() const;
   bool Pause();
+  bool HoldsTooMuch() const;
+  void GiveUpMost();
   int64_t BufferCap() const;
   void OnInputEnd();
 
@@ -97,6 +100,7 @@ class ClientSession final : public net::IoHandler {
   void AnswerLocally(Request* request, const protocol::Command& command);
   void ReturnOwn();
   bool Shed(size_t wanted);
+  void CountQueued();
   void CountBegin(Request* request, metrics::CommandClass command_class);
 
   // A request's end.
@@ -123,12 +127,14 @@ class ClientSession final : public net::IoHandler {
   const uint32_t id_;         // chooses the server connections
   int64_t inflight_ = 0;
   int64_t request_bytes_ = 0;  // of requests and replies not yet in out_
+  int64_t queued_bytes_ = 0;   // of its transaction, as the worker was told
   int64_t progress_ns_ = 0;    // when the client last took a byte
   int64_t last_unsent_ = 0;
   size_t wanted_ = 0;  // size of the message that in_ begins, when known
   State state_ = State::kHandshake;
   bool readable_ = false;
   bool writable_ = true;
+  bool drained_ = true;      // out_ was empty after the last write
   bool hangup_ = false;      // the peer closed its side: read until that is seen
   bool incomplete_ = false;  // in_ holds no whole request
   bool input_ended_ = false;

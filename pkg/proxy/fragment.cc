@@ -13,6 +13,9 @@ namespace {
 using metrics::ErrorKind;
 using metrics::PoolMetric;
 
+constexpr std::string_view kTooLarge =
+    "the servers' replies are larger than the pool's client_max_buffer";
+
 void InitFragment(Fragment* fragment, Request* request, const protocol::Command& command) {
   fragment->next = nullptr;
   fragment->request = request;
@@ -93,8 +96,7 @@ void EmitWhole(LocalPool& pool, Split* split, net::ByteQueue* out) {
     }
   }
   if (bytes > pool.settings().client_max_buffer) {
-    out->Append(buffers, pool.codec().Error("the servers' replies are larger than the pool's "
-                                            "client_max_buffer"));
+    out->Append(buffers, pool.codec().Error(kTooLarge));
     return;
   }
   const uint8_t kind = split->parts[0]->fragment.expect.reply_kind;
@@ -244,6 +246,7 @@ void FailPart(LocalPool& pool, Fragment* fragment, ErrorKind kind, std::string_v
       fragment->ordinary = true;
     } else if (fragment->blocks != nullptr) {
       fragment->blocks->clear();
+      fragment->blocks = nullptr;  // nor does what comes late belong to anybody
     }
     if (request->quiet == protocol::Quiet::kNominal) fragment->reply.Clear(buffers);
   } else {
@@ -269,6 +272,22 @@ void RefuseRequest(LocalPool& pool, Request* request, const protocol::Command& c
   ReleasePart(pool, fragment);
 }
 
+void RefuseOversized(LocalPool& pool, Request* request) {
+  net::BufferPool& buffers = pool.worker().buffers();
+  for (uint32_t i = 0; i < request->split->used; ++i) {
+    Fragment& fragment = request->split->parts[i]->fragment;
+    fragment.reply.Clear(buffers);
+    fragment.failed = false;
+  }
+  Fragment& first = request->split->parts[0]->fragment;
+  first.failed = true;  // whether or not its server has answered: it is what EmitSplit sends
+  first.reply.AppendLast(buffers, pool.codec().Error(kTooLarge));
+  pool.cells()[PoolMetric::kForwardError].Add(1);
+  CountError(pool, ErrorKind::kRefused);
+  if (request->trace != nullptr) request->trace->error = LabelOf(ErrorKind::kRefused);
+  request->done = true;
+}
+
 void ReleasePart(LocalPool& pool, Fragment* fragment) {
   Request* request = fragment->request;
   assert(request->outstanding > 0);
@@ -283,10 +302,9 @@ void EmitReply(LocalPool& pool, Request* request, net::ByteQueue* out) {
   } else {
     const Fragment& fragment = request->fragment;
     if (request->scan && !fragment.failed && fragment.ordinary) {
-      const uint32_t check = pool.codec().ScanCheck(pool.snapshot().membership_checksum());
       out->Append(pool.worker().buffers(),
-                  pool.codec().ScanBegin(request->scan_at, pool.server_count(), check,
-                                         fragment.expect.number));
+                  pool.codec().ScanBegin(request->scan_at, request->scan_servers,
+                                         request->scan_check, fragment.expect.number));
     }
     out->Splice(pool.worker().buffers(), request->fragment.reply);
   }

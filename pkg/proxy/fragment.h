@@ -43,6 +43,10 @@ void FailPart(LocalPool& pool, Fragment* fragment, metrics::ErrorKind kind, std:
 void RefuseRequest(LocalPool& pool, Request* request, const protocol::Command& command,
                    std::string_view reply);
 
+// A split request whose replies are more than may be held is answered with an error; what comes of
+// them later is discarded. REQUIRES: it has a client and is not done.
+void RefuseOversized(LocalPool& pool, Request* request);
+
 // The fragment has left its server's queue. It may be gone when this returns.
 void ReleasePart(LocalPool& pool, Fragment* fragment);
 

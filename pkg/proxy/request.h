@@ -77,8 +77,10 @@ struct Request {
   bool done = false;       // can be answered
   bool streaming = false;  // part of its reply is out already
   uint8_t reply_kind = 0;
-  bool scan = false;         // its reply begins with a cursor of ours
-  uint32_t scan_at = 0;      // the server asked
+  bool scan = false;     // its reply begins with a cursor of ours
+  uint32_t scan_at = 0;  // the server asked, of so many, in the list with that check
+  uint32_t scan_servers = 0;
+  uint32_t scan_check = 0;
   uint32_t waiting = 0;      // parts that the client's answer still needs
   uint32_t outstanding = 0;  // parts in servers' queues
   uint32_t bytes = 0;        // sent to servers, counted against the client

@@ -67,6 +67,8 @@ void ForwardScan(LocalPool& pool, Request* request, uint32_t client_id,
   }
   request->scan = true;
   request->scan_at = command.scan_at;
+  request->scan_servers = static_cast<uint32_t>(pool.server_count());
+  request->scan_check = check;
   Send(pool, UseSingle(request, command), static_cast<int32_t>(command.scan_at), client_id,
        command.group, command.head, {}, nullptr);
 }
@@ -122,6 +124,9 @@ void ForwardSplit(LocalPool& pool, Request* request, uint32_t client_id,
 
 void ForwardToAll(LocalPool& pool, Request* request, uint32_t client_id,
                   const protocol::Command& command) {
+  if (pool.server_count() == 0) {
+    return Send(pool, UseSingle(request, command), -1, client_id, 0, {}, {}, nullptr);
+  }
   request->split = pool.worker().NewSplit();
   SplitToAll(pool, request, command);
   SendParts(pool, request, [&](Split::Part& part) {

@@ -26,6 +26,8 @@ constexpr int kMaxIov = 64;
 // Reads of one connection in one round: many clients wait for what it brings, but
 // the others' rounds must come, too.
 constexpr int kReadsPerRound = 8;
+// What a connection may hold of requests that nobody waits for while memory is short.
+constexpr size_t kUnwantedWhenScarce = 64 * 1024;
 
 // Texts that clients parse (nutcracker: the C library's words for an errno).
 constexpr std::string_view kTimedOut = "Connection timed out";
@@ -194,10 +196,11 @@ void ServerSession::Enqueue(Fragment* fragment, std::string_view head, std::stri
   net::BufferPool& buffers = worker().buffers();
   out_.Append(buffers, head);
   out_.AppendEither(buffers, chunk, body);
-  // Armed whenever a request waits that may expire.
-  const int64_t timeout_ms = server_->pool().settings().timeout_ms;
-  if (!timer_.armed() && fragment->expires && timeout_ms > 0) {
-    timer_.SetAt(DeadlineOf(*fragment));
+  // Armed whenever a request waits that may expire. What it was armed for may have been answered,
+  // or have had a longer time than there is now.
+  if (fragment->expires && server_->pool().settings().timeout_ms > 0) {
+    const int64_t deadline_ns = DeadlineOf(*fragment);
+    if (!timer_.armed() || deadline_ns < timer_.at_ns()) timer_.SetAt(deadline_ns);
   }
   if (state_ == State::kOpen) {
     worker().loop().MarkDirty(this);
@@ -446,7 +449,6 @@ void ServerSession::HoldPartial(Fragment* fragment, std::string_view bytes) {
   fragment->reply.Append(worker().buffers(), bytes);
   ClientSession* client = request->client;
   client->Hold(request, bytes.size());
-  if (request->client == nullptr) return;  // that was too much: it is closed
   const auto cap = static_cast<size_t>(server_->pool().settings().client_max_buffer);
   const bool too_large = request->streaming || fragment->reply.size() + body_left_ > cap;
   if (too_large && request->split == nullptr && !request->scan &&
@@ -488,6 +490,7 @@ int64_t ServerSession::DeadlineOf(const Fragment& fragment) const {
 }
 
 void ServerSession::ArmTimer() {
+  if (server_->pool().settings().timeout_ms <= 0) return;
   for (Fragment* f = head_; f != nullptr; f = f->next) {
     if (!f->expires || f->resolved) continue;
     timer_.SetAt(DeadlineOf(*f));
@@ -495,16 +498,16 @@ void ServerSession::ArmTimer() {
   }
 }
 
-// The queue is in the order of its deadlines. If the server has been silent since
-// the first expired request was queued, the connection is given up; if bytes came,
-// only that request is, and its late reply will be discarded.
+// The queue is in the order of its deadlines. If the server has been silent since the first expired
+// request was queued, or did not even take that, the connection is given up; if bytes came, only
+// that request is, and its late reply will be discarded.
 void ServerSession::CheckTimeouts() {
-  const bool none = server_->pool().settings().timeout_ms <= 0;
+  if (server_->pool().settings().timeout_ms <= 0) return;  // there was one when this was armed
   const int64_t now = worker().loop().now_ns();
-  for (Fragment* f = head_; f != nullptr && !none; f = f->next) {
+  for (Fragment* f = head_; f != nullptr; f = f->next) {
     if (!f->expires || f->resolved) continue;
     if (DeadlineOf(*f) > now) break;
-    const bool silent = state_ != State::kOpen || last_read_ns_ <= f->queued_ns;
+    const bool silent = state_ != State::kOpen || last_read_ns_ <= f->queued_ns || !f->written;
     if (silent) {
       CASHEW_LOG_WARN("server timed out pool={} server={} timeout_ms={}", server_->pool().name(),
                       server_->name(), server_->pool().settings().timeout_ms);
@@ -513,6 +516,8 @@ void ServerSession::CheckTimeouts() {
     server_->cells()[ServerMetric::kExpired].Add(1);
     TraceLeaving(*f);
     FailPart(server_->pool(), f, ErrorKind::kTimeout, kTimedOut);
+    // Its client has left with half a reply, and taken this connection along: `f` may be gone.
+    if (state_ == State::kClosed) return;
   }
   ArmTimer();
 }
@@ -549,6 +554,17 @@ void ServerSession::Shutdown(std::string_view text) { Fail(End::kOurs, FailureKi
 void ServerSession::CloseWhenIdle() {
   close_when_idle_ = true;
   if (head_ == nullptr) Fail(End::kOurs, FailureKind::kLost, {});
+}
+
+void ServerSession::GiveUpUnwanted() {
+  const auto cap = static_cast<size_t>(server_->pool().settings().client_max_buffer);
+  const size_t most = worker().memory_scarce() ? std::min(cap, kUnwantedWhenScarce) : cap;
+  if (out_.size() <= most) return;
+  size_t unwanted = 0;
+  for (const Fragment* f = unwritten_; f != nullptr; f = f->next) {
+    if (f->resolved || f->request->client == nullptr) unwanted += f->bytes;
+  }
+  if (unwanted > most) Fail(End::kTimeout, FailureKind::kSilent, kTimedOut);
 }
 
 std::vector<Fragment*> ServerSession::TakeAll() {

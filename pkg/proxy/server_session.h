@@ -45,6 +45,10 @@ class ServerSession final : public net::IoHandler {
   void Shutdown(std::string_view text);
   // Ends the connection as soon as nothing is outstanding.
   void CloseWhenIdle();
+  // For the pool's tick: ends a connection that holds more than a client may (when memory is short:
+  // more than a little) of requests whose clients have left or been answered, and that the server
+  // does not take.
+  void GiveUpUnwanted();
 
   bool idle() const { return head_ == nullptr; }
   bool closed() const { return state_ == State::kClosed; }

@@ -77,7 +77,10 @@ class Worker {
   void Start();
   void Stop();  // ends the loop, closes everything, joins
   void Post(std::function<void()> message) { loop_.Post(std::move(message)); }
-  int64_t buffer_bytes() const { return arena_.bytes_in_use() + buffers_.mapped_bytes(); }
+  int64_t buffer_bytes() const {
+    return arena_.bytes_in_use() + buffers_.mapped_bytes() +
+           queued_bytes_.load(std::memory_order_relaxed);
+  }
   int64_t open_clients() const { return open_clients_.load(std::memory_order_relaxed); }
   bool leave_begun() const { return leaving_.load(std::memory_order_acquire); }
   bool drain_begun() const { return draining_.load(std::memory_order_acquire); }
@@ -136,6 +139,11 @@ class Worker {
     (*worker_cells_)[metrics::WorkerMetric::kClients].Add(change);
   }
   void CountConnection(int change);
+  // Bytes that clients' queued transactions keep.
+  void CountQueued(int64_t change) {
+    queued_bytes_.store(queued_bytes_.load(std::memory_order_relaxed) + change,
+                        std::memory_order_relaxed);
+  }
 
   // A failure whose verdict is that the server is out: its clients hear of it when
   // the new ring is here, so that their next request goes elsewhere.
@@ -187,6 +195,7 @@ class Worker {
   std::atomic<bool> draining_{false};
   std::atomic<bool> leaving_{false};
   std::atomic<int64_t> open_clients_{0};
+  std::atomic<int64_t> queued_bytes_{0};
   SlowLog slow_log_;
   std::thread thread_;
 };
