@@ -514,13 +514,16 @@ void ClientSession::Hold(Request* request, size_t bytes) {
   if (request_bytes_ >= 2 * BufferCap()) pool_->worker().loop().MarkDirty(this);
 }
 
-// What it reads it may be given, however large that is; what waits for its turn, or is not read,
-// has a limit. The message being received does not count, nor twice when its value is sent on.
+// Twice the cap is too much for a client that leaves unread what it was given, four times for any
+// other; a single value may be larger while it is being read. The message being received does not
+// count, nor twice when its value is sent on.
 bool ClientSession::HoldsTooMuch() const {
   const int64_t held = request_bytes_ + static_cast<int64_t>(out_.size() + parser_->held_bytes());
   if (held < 2 * BufferCap() + kSlack) return false;
   const int64_t waited_ns = pool_->worker().loop().now_ns() - progress_ns_;
-  return out_.empty() || waited_ns >= kUnreadNs;
+  const bool reads = out_.empty() || waited_ns < kUnreadNs;
+  const bool one_value = pending_.head != nullptr && pending_.head->streaming;
+  return !reads || (held >= 4 * BufferCap() + kSlack && !one_value);
 }
 
 // A merged reply that outgrows what may be held is refused, and the connection stays.
@@ -672,6 +675,9 @@ void ClientSession::CheckPatience(int64_t now_ns) {
     pool_->cells()[PoolMetric::kTlsFailures].Add(1);
     return Close(/*as_error=*/true);
   }
+  // Whoever closed its side may only have finished asking, or be gone: the first to go.
+  const bool gone = input_ended_ && idle_ns >= kLingerNs && pool_->worker().memory_scarce();
+  if (gone && held_bytes() >= kWorthEvicting) return Evict();
   if (stuck && idle_ns >= settings.client_write_timeout_ms * base::kNsPerMs) Evict();
 }
 

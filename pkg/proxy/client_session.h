@@ -57,6 +57,8 @@ class ClientSession final : public net::IoHandler {
   void CheckPatience(int64_t now_ns);
   // Closed because it held too much.
   void Evict();
+  // To end a client that holds less frees nothing to speak of.
+  static constexpr int64_t kWorthEvicting = 64 * 1024;
   int64_t held_bytes() const;
 
   // Server connections of this client's own (WATCH, blocking commands).

@@ -21,8 +21,6 @@ constexpr int64_t kMaxBackoffMs = 1000;
 // Exclusive connections that are kept for the next client, and for how long.
 constexpr size_t kExclusiveKept = 8;
 constexpr int64_t kExclusiveIdleNs = 60 * base::kNsPerSec;
-// To end a client that holds less frees nothing to speak of.
-constexpr int64_t kWorthEvicting = 64 * 1024;
 constexpr int64_t kGroupRefusedNs = 30 * base::kNsPerSec;
 
 net::SocketAddress AddressOf(const pool::Server& server) {
@@ -355,7 +353,7 @@ bool LocalPool::RefusesGroup(uint8_t group) const {
 ClientSession* LocalPool::LargestClient(int64_t* bytes) {
   ClientSession* largest = nullptr;
   for (ClientSession* client = clients_; client != nullptr; client = client->next) {
-    if (client->held_bytes() <= std::max(*bytes, kWorthEvicting)) continue;
+    if (client->held_bytes() <= std::max(*bytes, ClientSession::kWorthEvicting)) continue;
     *bytes = client->held_bytes();
     largest = client;
   }

@@ -499,15 +499,16 @@ void ServerSession::ArmTimer() {
 }
 
 // The queue is in the order of its deadlines. If the server has been silent since the first expired
-// request was queued, or did not even take that, the connection is given up; if bytes came, only
-// that request is, and its late reply will be discarded.
+// request was queued, or did not begin to take that, the connection is given up; if bytes came,
+// only that request is, and its late reply will be discarded.
 void ServerSession::CheckTimeouts() {
   if (server_->pool().settings().timeout_ms <= 0) return;  // there was one when this was armed
   const int64_t now = worker().loop().now_ns();
   for (Fragment* f = head_; f != nullptr; f = f->next) {
     if (!f->expires || f->resolved) continue;
     if (DeadlineOf(*f) > now) break;
-    const bool silent = state_ != State::kOpen || last_read_ns_ <= f->queued_ns || !f->written;
+    const bool begun = f->end_offset - f->bytes < written_offset_;
+    const bool silent = state_ != State::kOpen || last_read_ns_ <= f->queued_ns || !begun;
     if (silent) {
       CASHEW_LOG_WARN("server timed out pool={} server={} timeout_ms={}", server_->pool().name(),
                       server_->name(), server_->pool().settings().timeout_ms);

@@ -195,13 +195,13 @@ def test_a_client_that_was_idle_gets_a_value_many_times_its_cap(redis, how):
         assert proxy.metric("cashew_client_evicted_total") == 0
 
 
-def test_pipelined_gets_of_many_times_its_cap_reach_a_client_that_reads(redis):
+def test_pipelined_gets_of_four_times_its_cap_reach_a_client_that_reads(redis):
     redis.ask("SET", "k", b"v" * (600 * KIB))
     reply = b"$%d\r\n%s\r\n" % (600 * KIB, b"v" * (600 * KIB))
     with start_redis(redis, client_max_buffer="2mb") as proxy, connect(proxy) as sock:
-        sock.sendall(encode("GET", "k") * 60)
+        sock.sendall(encode("GET", "k") * 13)
         time.sleep(0.3 * UNREAD_S)  # it is slower than the server
-        for i in range(60):
+        for i in range(13):
             got = bytearray()
             while len(got) < len(reply):
                 data = sock.recv(len(reply) - len(got))
@@ -209,6 +209,19 @@ def test_pipelined_gets_of_many_times_its_cap_reach_a_client_that_reads(redis):
                 got += data
             assert got == reply
         assert proxy.metric("cashew_client_evicted_total") == 0
+
+
+def test_a_client_that_reads_slowly_what_it_asked_for_fast_holds_no_more_than_that(redis):
+    redis.ask("SET", "k", b"v" * (900 * KIB))
+    with start_redis(redis, client_max_buffer="1mb") as proxy, resp(proxy) as other:
+        with connect(proxy, receive=64 * KIB) as sock:
+            sock.sendall(encode("GET", "k") * 500)
+            with contextlib.suppress(OSError):
+                while sock.recv(16 * KIB):  # it takes some all the time
+                    time.sleep(0.02)
+                    assert proxy.metric("cashew_buffer_bytes") < 24 * MIB
+            wait_for_evictions(proxy, 1)
+            assert other("PING") == "PONG"
 
 
 def test_two_sets_that_together_are_below_twice_the_cap_wait_for_a_late_server(server):
