@@ -58,6 +58,11 @@ MessageReader::Status MessageReader::Read(std::string_view in, std::vector<Word>
 }
 
 int64_t MessageReader::HeaderNumber(std::string_view in, char type) {
+  const ShortHeader header = ReadShortHeader(in.substr(at_));
+  if (header.size != 0 && in[at_] == type) {
+    known_ = at_ += header.size;
+    return header.number;
+  }
   const std::string_view near = in.substr(at_, kMaxHeader);
   const size_t lf = near.find('\n');
   if (lf == std::string_view::npos) return near.size() < kMaxHeader ? -2 : -1;

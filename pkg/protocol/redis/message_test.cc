@@ -10,6 +10,7 @@
 #include "fmt/format.h"
 
 #include "pkg/protocol/memcached/parse_stream.h"
+#include "pkg/protocol/redis/number.h"
 #include "pkg/protocol/redis/test_client.h"
 
 namespace cashew::protocol::redis {
@@ -102,6 +103,25 @@ TEST(RedisMessage, ItsSizeIsKnownAsFarAsItsHeadersTell) {
   EXPECT_EQ(reader.size_known(), text.size());
   EXPECT_EQ(ReadExact(&reader, text, &scratch), Status::kDone);
   EXPECT_EQ(reader.size(), text.size());
+}
+
+TEST(RedisMessage, AShortHeaderIsReadAsAnyOtherOrLeftToWhoReadsAll) {
+  int read = 0;
+  for (const std::string digits :
+       {"0", "1", "64", "99999", "100000", "007", "00", "", "-1", "1x"}) {
+    for (const std::string ending : {"\r\n", "\r\nmore", "\rx", "\n", "\r", ""}) {
+      const std::string text = "$" + digits + ending;
+      const ShortHeader header = ReadShortHeader(text);
+      if (header.size == 0) continue;
+      ++read;
+      EXPECT_EQ(header.size, digits.size() + 3) << text;
+      EXPECT_EQ(header.number, ParseNumber(digits)) << text;
+      EXPECT_EQ(ending.substr(0, 2), "\r\n") << text;
+    }
+  }
+  EXPECT_EQ(read, 8) << "0, 1, 64 and 99999, whole";
+  EXPECT_EQ(ReadShortHeader("").size, 0u);
+  EXPECT_EQ(ReadShortHeader("$").size, 0u);
 }
 
 TEST(RedisMessage, NumbersAreTakenOnlyAsEveryRedisTakesThem) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -22,6 +24,26 @@ inline std::optional<int64_t> ParseNumber(std::string_view text) {
   const uint64_t limit = uint64_t{INT64_MAX} + (negative ? 1 : 0);
   if (value > limit) return std::nullopt;
   return static_cast<int64_t>(negative ? ~value + 1 : value);
+}
+
+// The header that nearly every element has: a type, one to five digits (no leading zero), CRLF.
+struct ShortHeader {
+  size_t size = 0;  // with its CRLF; 0: the front of `in` is none, or is cut off
+  int64_t number = 0;
+};
+inline ShortHeader ReadShortHeader(std::string_view in) {
+  constexpr size_t kDigits = 5;
+  const size_t end = std::min(in.size(), 1 + kDigits);
+  int64_t number = 0;
+  size_t at = 1;
+  for (; at < end; ++at) {
+    const auto digit = static_cast<unsigned>(in[at] - '0');
+    if (digit > 9) break;
+    number = number * 10 + digit;
+  }
+  const bool whole = at > 1 && in.size() - at >= 2 && in[at] == '\r' && in[at + 1] == '\n';
+  if (!whole || (in[1] == '0' && at > 2)) return {};
+  return {at + 2, number};
 }
 
 }  // namespace cashew::protocol::redis

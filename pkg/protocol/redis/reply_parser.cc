@@ -220,6 +220,12 @@ RedisReplyParser::Step RedisReplyParser::LineRest(std::string_view in) {
 // A short line with a number.
 RedisReplyParser::Step RedisReplyParser::Header(std::string_view in, char type,
                                                 Expectation* expect) {
+  if (type != '_' && type != '#') {
+    if (const ShortHeader header = ReadShortHeader(in); header.size != 0) {
+      used_ = header.size;
+      return Numbered(type, header.number, expect);
+    }
+  }
   const std::string_view near = in.substr(0, kMaxHeader);
   const size_t lf = near.find('\n');
   if (lf == std::string_view::npos) {
@@ -237,18 +243,21 @@ RedisReplyParser::Step RedisReplyParser::Header(std::string_view in, char type,
     return text == "t" || text == "f" ? Step::kTaken : Step::kInvalid;
   }
   const auto number = ParseNumber(text);
-  if (!number) return Step::kInvalid;
+  return number ? Numbered(type, *number, expect) : Step::kInvalid;
+}
+
+RedisReplyParser::Step RedisReplyParser::Numbered(char type, int64_t number, Expectation* expect) {
   if (type == ':') {
-    if (!begun_) expect->number = *number;
+    if (!begun_) expect->number = number;
     ElementDone();
     return Step::kTaken;
   }
-  if (!IsBulk(type)) return Aggregate(type, *number, expect);
-  if (*number < -1 || *number > kMaxBulk || (*number == -1 && type != '$')) return Step::kInvalid;
-  if (*number == -1) {
+  if (!IsBulk(type)) return Aggregate(type, number, expect);
+  if (number < -1 || number > kMaxBulk || (number == -1 && type != '$')) return Step::kInvalid;
+  if (number == -1) {
     ElementDone();
   } else {
-    body_ = *number + 2;
+    body_ = number + 2;
     ++expect->found;
   }
   return Step::kTaken;

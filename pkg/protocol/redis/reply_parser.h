@@ -46,6 +46,7 @@ class RedisReplyParser final : public ReplyParser {
   Step Element(std::string_view in, Expectation* expect);
   Step ScanHead(std::string_view in, Expectation* expect);
   Step Header(std::string_view in, char type, Expectation* expect);
+  Step Numbered(char type, int64_t number, Expectation* expect);
   Step Aggregate(char type, int64_t count, Expectation* expect);
   Step LineRest(std::string_view in);
   Step Body(std::string_view in);
