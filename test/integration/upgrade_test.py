@@ -53,7 +53,7 @@ def _alive(pid):
     try:
         with open("/proc/%d/stat" % pid, encoding="ascii") as f:
             return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except OSError:  # it may also end between the two calls
         return False
 
 

@@ -53,7 +53,11 @@ def test_a_reply_too_many_is_a_mismatch():
 
 
 def test_an_error_line_a_close_and_silence_are_errors():
-    refused = watch(fixed_reply(b"SERVER_ERROR out of order\r\n"))
+    def refuse(peer):
+        for data in peer.requests():  # two may come at once
+            peer.send(b"SERVER_ERROR out of order\r\n" * data.count(b"\n"))
+
+    refused = watch(refuse)
     assert {e.text for e in refused.errors} == {"SERVER_ERROR out of order"}
     closed = watch(half_reply(b"END\r\n", then="close"))
     assert closed.closed and {e.text for e in closed.errors} <= {"connection closed", "no reply"}
