@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from limits_test import server, wait_for_evictions  # noqa: F401  (a fixture)
 
 from support import (
     HOST,
@@ -32,14 +33,6 @@ POOL = {"distribution": "modula", "server_connections": 1}
 UNREAD_S = 1.0
 BUDGET = {"max_buffer_memory": "32mb"}
 TIMED_OUT = "Connection timed out"
-
-
-@pytest.fixture
-def server():
-    """It takes values of 16 MiB, and a test may stop it."""
-    with Memcached(args=("-m", "256", "-t", "1", "-I", "16m")) as running:
-        yield running
-        running.resume()
 
 
 @pytest.fixture
@@ -96,14 +89,6 @@ def queued(proxy, pool="alpha"):
 
 def blocked_clients(redis):
     return int(redis.info()["blocked_clients"])
-
-
-def wait_for_evictions(proxy, count, timeout=5):
-    wait_until(
-        lambda: proxy.metric("cashew_client_evicted_total") == count,
-        timeout,
-        "%d clients to be closed" % count,
-    )
 
 
 # A client with a blocking command that goes under.
