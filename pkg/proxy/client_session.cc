@@ -464,11 +464,14 @@ void ClientSession::FlushReady() {
   const int64_t now_ns = pool_->worker().loop().now_ns();
   while (pending_.head != nullptr && pending_.head->done) {
     Request* request = pending_.head;
+    const size_t before = out_.size();
     if (request->trace == nullptr) [[likely]] {
       EmitReply(*pool_, request, &out_);
     } else {
       EmitTraced(request);
     }
+    const auto emitted = static_cast<int64_t>(out_.size() - before);
+    largest_out_ = std::max(largest_out_, std::exchange(front_out_, 0) + emitted);
     request->cells->duration.Add(now_ns - request->began_ns);
     Take(&pending_, request);
   }
@@ -515,15 +518,14 @@ void ClientSession::Hold(Request* request, size_t bytes) {
 }
 
 // Twice the cap is too much for a client that leaves unread what it was given, four times for any
-// other; a single value may be larger while it is being read. The message being received does not
+// other; a single reply may be larger while it is being read. The message being received does not
 // count, nor twice when its value is sent on.
 bool ClientSession::HoldsTooMuch() const {
   const int64_t held = request_bytes_ + static_cast<int64_t>(out_.size() + parser_->held_bytes());
   if (held < 2 * BufferCap() + kSlack) return false;
   const int64_t waited_ns = pool_->worker().loop().now_ns() - progress_ns_;
   const bool reads = out_.empty() || waited_ns < kUnreadNs;
-  const bool one_value = pending_.head != nullptr && pending_.head->streaming;
-  return !reads || (held >= 4 * BufferCap() + kSlack && !one_value);
+  return !reads || held - largest_out_ >= 4 * BufferCap() + kSlack;
 }
 
 // A merged reply that outgrows what may be held is refused, and the connection stays.
@@ -541,6 +543,8 @@ void ClientSession::StreamFront() {
   request->streaming = true;
   request_bytes_ -= request->bytes;
   request->bytes = 0;
+  front_out_ += static_cast<int64_t>(request->fragment.reply.size());
+  largest_out_ = std::max(largest_out_, front_out_);
   if (request->trace != nullptr) request->trace->reply_bytes += request->fragment.reply.size();
   out_.Splice(pool_->worker().buffers(), request->fragment.reply);
   pool_->worker().loop().MarkDirty(this);
@@ -568,6 +572,7 @@ void ClientSession::OnFlush() {
     }
   }
   drained_ = out_.empty();
+  if (drained_) largest_out_ = 0;
   if (HoldsTooMuch()) return GiveUpMost();
   MaybeResume();
   MaybeFinish();

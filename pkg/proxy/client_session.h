@@ -129,6 +129,8 @@ class ClientSession final : public net::IoHandler {
   const uint32_t id_;         // chooses the server connections
   int64_t inflight_ = 0;
   int64_t request_bytes_ = 0;  // of requests and replies not yet in out_
+  int64_t front_out_ = 0;      // of the front request's reply, given to out_ already
+  int64_t largest_out_ = 0;    // the largest single reply given to out_ since that was empty
   int64_t queued_bytes_ = 0;   // of its transaction, as the worker was told
   int64_t progress_ns_ = 0;    // when the client last took a byte
   int64_t last_unsent_ = 0;
