@@ -11,6 +11,7 @@
 #include "pkg/app/places.h"
 #include "pkg/app/reports.h"
 #include "pkg/app/status_report.h"
+#include "pkg/app/translate.h"
 #include "pkg/base/build_info.h"
 #include "pkg/base/log.h"
 #include "pkg/metrics/process_stats.h"
@@ -187,13 +188,9 @@ absl::Status App::StartAdmin() {
 // Only a pool whose list comes through gRPC has something to keep, unless a directory is
 // named on purpose. A default one that cannot be had is worth a warning.
 absl::Status App::OpenStore() {
-  const config::Global& global = options_.config.global;
-  const bool needed =
-      std::any_of(options_.config.pools.begin(), options_.config.pools.end(),
-                  [](const auto& pool) { return pool.membership == config::Membership::kGrpc; });
-  if (!needed && global.state_dir.empty()) return absl::OkStatus();
-  if (!global.state_dir.empty()) return OpenStoreIn(global.state_dir);
-  (void)OpenStoreOrWarn("");
+  const std::string& dir = options_.config.global.state_dir;
+  if (!dir.empty()) return OpenStoreIn(dir);
+  if (TakesLists(options_.config)) (void)OpenStoreOrWarn("");
   return absl::OkStatus();
 }
 

@@ -113,11 +113,10 @@ void Control::SetServers(rpc::SetServers update, rpc::Done<pool::Applied> done) 
 // the one to be asked: UNAVAILABLE) or has failed.
 void Control::WhenDecided(std::function<void(absl::Status)> change) {
   loop_.Post([this, change = std::move(change)]() mutable {
-    const auto unavailable = [](const char* why) { return absl::UnavailableError(why); };
-    if (succeeded_) return change(unavailable("another process serves now: ask again"));
+    if (succeeded_) return change(ServedByAnother());
     if (upgrade_ == nullptr) return change(absl::OkStatus());
     if (undecided_.size() >= kMaxUndecided) {
-      return change(unavailable("an upgrade is under way: ask again"));
+      return change(absl::UnavailableError("an upgrade is under way: ask again"));
     }
     undecided_.push_back(std::move(change));
   });
@@ -142,6 +141,10 @@ absl::Status Control::MaySetServers(const rpc::SetServers& update) {
 
 void Control::OnMalformed(const std::string& pool, const absl::Status& why) {
   loop_.Post([this, pool, why] { OnRefused(pool, why); });
+}
+
+absl::Status Control::ServedByAnother() {
+  return absl::UnavailableError("another process serves now: ask again");
 }
 
 uint64_t Control::OpenStream(std::function<void(absl::Status)> end) {

@@ -140,6 +140,7 @@ class Control final : public rpc::Backend {
   void ShowUpdaters();
   void Save(const PoolControl& pool);
   void WhenDecided(std::function<void(absl::Status)> change);
+  static absl::Status ServedByAnother();
   absl::Status MaySetServers(const rpc::SetServers& update);
 
   void SetSlowLogSize();

@@ -141,9 +141,7 @@ void Control::OnSuccessor(const absl::StatusOr<rpc::Upgraded>& successor,
                     successor->version);
   done(successor);
   succeeded_ = true;
-  for (const auto& change : undecided) {
-    change(absl::UnavailableError("another process serves now: ask again"));
-  }
+  for (const auto& change : undecided) change(ServedByAnother());
   {
     base::MutexLock lock(&mu_);
     draining_ = true;

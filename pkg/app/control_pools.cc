@@ -411,10 +411,9 @@ absl::StatusOr<rpc::Reloaded> Control::Apply(config::Config config) {
 }
 
 void Control::OpenStore() {
-  const bool needed = std::any_of(
-      config_.pools.begin(), config_.pools.end(),
-      [](const config::Pool& pool) { return pool.membership == config::Membership::kGrpc; });
-  if (needed && store_ == nullptr) store_ = parts_.open_store(config_.global.state_dir);
+  if (store_ == nullptr && TakesLists(config_)) {
+    store_ = parts_.open_store(config_.global.state_dir);
+  }
 }
 
 void Control::SetSlowLogSize() {
@@ -431,8 +430,9 @@ void Control::ReopenLogAndReload() {
   } else {
     CASHEW_LOG_ERROR("log not reopened signal=SIGHUP error=\"{}\"", std::string(status.message()));
   }
-  Reload([](const absl::StatusOr<rpc::Reloaded>& reloaded) {  // which logs what became of it, if
-    if (absl::IsUnavailable(reloaded.status())) {             // it was this process' to do
+  // What became of it is in the log, unless it was not for this process to do.
+  Reload([](const absl::StatusOr<rpc::Reloaded>& reloaded) {
+    if (absl::IsUnavailable(reloaded.status())) {
       CASHEW_LOG_WARN("not reloaded: another process serves now, and wants the signal");
     }
   });

@@ -1,5 +1,6 @@
 #include "pkg/app/translate.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 
 #include "pkg/net/tls/tls_transport.h"
@@ -46,6 +47,12 @@ bool IsNumeric(const std::string& host) {
   in6_addr unused;
   return inet_pton(AF_INET, host.c_str(), &unused) == 1 ||
          inet_pton(AF_INET6, host.c_str(), &unused) == 1;
+}
+
+bool TakesLists(const config::Config& config) {
+  return std::any_of(config.pools.begin(), config.pools.end(), [](const config::Pool& pool) {
+    return pool.membership == config::Membership::kGrpc;
+  });
 }
 
 std::vector<pool::ServerSpec> SpecsOf(const config::Pool& pool) {

@@ -18,6 +18,9 @@ namespace cashew::app {
 
 pool::Settings SettingsOf(const config::Pool& pool);
 
+// Whether some pool's list comes through gRPC, so that there is something to keep over a restart.
+bool TakesLists(const config::Config& config);
+
 // The servers as a list for the roster.
 std::vector<pool::ServerSpec> SpecsOf(const config::Pool& pool);
 

@@ -347,10 +347,8 @@ bool ServerSession::OnBytes(std::string_view bytes) {
   bool answered = false;
   while (!bytes.empty()) {
     Fragment* fragment = head_;
-    const bool begun =
-        fragment != nullptr && fragment->end_offset - fragment->bytes < written_offset_;
     protocol::Expectation nothing;
-    if (!begun) {
+    if (fragment == nullptr || !IsBegun(*fragment)) {
       if (!parser_->IsUnasked(bytes)) {
         Fail(End::kDesync, FailureKind::kProtocol, kBadReply);
         return false;
@@ -507,8 +505,7 @@ void ServerSession::CheckTimeouts() {
   for (Fragment* f = head_; f != nullptr; f = f->next) {
     if (!f->expires || f->resolved) continue;
     if (DeadlineOf(*f) > now) break;
-    const bool begun = f->end_offset - f->bytes < written_offset_;
-    const bool silent = state_ != State::kOpen || last_read_ns_ <= f->queued_ns || !begun;
+    const bool silent = state_ != State::kOpen || last_read_ns_ <= f->queued_ns || !IsBegun(*f);
     if (silent) {
       CASHEW_LOG_WARN("server timed out pool={} server={} timeout_ms={}", server_->pool().name(),
                       server_->name(), server_->pool().settings().timeout_ms);

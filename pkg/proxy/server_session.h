@@ -89,6 +89,10 @@ class ServerSession final : public net::IoHandler {
   void OnWritten(size_t bytes);
   void CheckTimeouts();
   void ArmTimer();
+  // Whether the server was sent some of it.
+  bool IsBegun(const Fragment& fragment) const {
+    return fragment.end_offset - fragment.bytes < written_offset_;
+  }
   int64_t DeadlineOf(const Fragment& fragment) const;
   void CountTrouble(protocol::Trouble trouble);
   void CountHandshake(bool succeeded);

@@ -7,7 +7,6 @@ Two Services of 2,500 endpoints in slices of 100, as the EndpointSlice controlle
 a scripted API server over TLS; the lists go to a real proxy. Memory is read after the first list
 and after 300 changes; CPU is that of all its threads while one endpoint changes every second."""
 
-import os
 import pathlib
 import sys
 import tempfile
@@ -18,6 +17,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / part) for part
 
 from sidecar import READY, STARTING, ApiServer, Sidecar, make_certificate  # noqa: E402
 from support import Proxy, wait_until  # noqa: E402
+from support.processes import Usage  # noqa: E402
 
 SERVICES, ENDPOINTS, SLICE = ("mc", "rd"), 2500, 100
 SECONDS = 20
@@ -28,14 +28,6 @@ def resident(pid):
     with open("/proc/%d/status" % pid, encoding="ascii") as f:
         rows = dict(line.split(":", 1) for line in f)
     return {kind: int(rows[kind].split()[0]) / 1024 for kind in ("VmRSS", "RssAnon", "RssFile")}
-
-
-def cpu_seconds(pid):
-    spent = 0
-    for task in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/schedstat" % (pid, task), encoding="ascii") as f:
-            spent += int(f.read().split()[0])
-    return spent / 1e9
 
 
 def write_slice(api, service, number, down=None):
@@ -88,11 +80,12 @@ def main():
                 time.sleep(0.02)
             wait_until(acked, 60, "the proxy to have the changes", every=0.2)
             print_memory("after 300 changes", pid)
-            before, began = cpu_seconds(pid), time.monotonic()
+            usage = Usage(pid)
+            before, began = usage.cpu_ns(), time.monotonic()
             for turn in range(SECONDS):
                 change(turn)
                 time.sleep(1)
-            spent = cpu_seconds(pid) - before
+            spent = (usage.cpu_ns() - before) / 1e9
             print("one change a second: %.2f %% of a core" %
                   (100 * spent / (time.monotonic() - began)))
 

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 
+import limits_test
 import pytest
 from limits_test import server, wait_for_evictions  # noqa: F401  (a fixture)
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.improved
 
 KIB = 1 << 10
 MIB = 1 << 20
-POOL = {"distribution": "modula", "server_connections": 1}
+POOL = {"distribution": "modula", "hash": "fnv1a_64", "server_connections": 1}
 # A client that holds too much and takes no byte this long is one that does not read.
 UNREAD_S = 1.0
 BUDGET = {"max_buffer_memory": "32mb"}
@@ -43,11 +44,8 @@ def redis():
         running.resume()
 
 
-def start(*servers, settings=None, **keys):
-    return Proxy(
-        {"alpha": {**POOL, **keys, "servers": list(servers)}},
-        settings={"workers": 1, **(settings or {})},
-    )
+def start(*servers, **keys):
+    return limits_test.start(*servers, **{**POOL, **keys})
 
 
 def start_redis(*servers, **keys):

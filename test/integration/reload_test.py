@@ -279,12 +279,13 @@ def test_a_thousand_reloads_under_load_leave_nothing_behind(caches):
         with VerifyingClient(r.proxy.address("alpha"), rate=500, connections=8) as load:
             reloads(200)
             time.sleep(0.6)
-            descriptors, rss = r.descriptors(), r.rss_kib()
+            usage = r.proxy.usage
+            descriptors, rss = usage.fds(), usage.rss()
             reloads(800)
             time.sleep(0.6)
             print("descriptors %d then %d, RSS %d KiB then %d" %
-                  (descriptors, r.descriptors(), rss, r.rss_kib()))
-            assert r.descriptors() <= descriptors + 4
-            assert r.proxy.is_sanitized or r.rss_kib() <= rss + 3000
+                  (descriptors, usage.fds(), rss // 1024, usage.rss() // 1024))
+            assert usage.fds() <= descriptors + 4
+            assert r.proxy.is_sanitized or usage.rss() <= rss + 3000 * 1024
         assert not load.errors and not load.mismatches, (load.errors[:3], load.mismatches[:3])
         assert load.closed == 0

@@ -43,12 +43,8 @@ class Reloadable:
     def reload(self):
         return self.client.admin("Reload")
 
+    def port(self, pool):
+        return int(self.pools[pool]["listen"].split(":")[-1])
+
     def connect(self, pool):
-        return RawClient(int(self.pools[pool]["listen"].split(":")[-1]))
-
-    def descriptors(self):
-        return len(os.listdir("/proc/%d/fd" % self.proxy.popen.pid))
-
-    def rss_kib(self):
-        with open("/proc/%d/status" % self.proxy.popen.pid, encoding="ascii") as f:
-            return int(next(line for line in f if line.startswith("VmRSS")).split()[1])
+        return RawClient(self.port(pool))

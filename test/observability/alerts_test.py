@@ -156,8 +156,7 @@ def server_comes_and_goes(proxy, prometheus, server):
         server.resume()
         time.sleep(1.2)
 
-    port = int(proxy.pools["flaps"]["listen"].split(":")[-1])
-    with VerifyingClient(port, rate=50), over_and_over(step):
+    with VerifyingClient(proxy.port("flaps"), rate=50), over_and_over(step):
         alert = prometheus.wait_alert("CashewServerFlapping")
     assert alert["labels"]["pool"] == "flaps"
 
@@ -165,8 +164,7 @@ def server_comes_and_goes(proxy, prometheus, server):
 def server_stands_still(proxy, prometheus, server):
     server.pause()
     try:
-        port = int(proxy.pools["still"]["listen"].split(":")[-1])
-        with VerifyingClient(port, rate=100) as load:
+        with VerifyingClient(proxy.port("still"), rate=100) as load:
             alert = prometheus.wait_alert("CashewQueueGrowing")
             server.resume()
         assert alert["labels"]["pool"] == "still" and not load.errors

@@ -37,6 +37,11 @@ def queries():
             for panel in panels() for target in panel["targets"]]
 
 
+def without_data(prometheus):
+    """Those of queries() that return nothing now, a line each."""
+    return ["%s: %s" % query for query in queries() if not prometheus.query(query[1])]
+
+
 def alerts():
     (group,) = yaml.safe_load(read(RULES[1]))["groups"]
     return group["rules"]

@@ -16,8 +16,8 @@ from dashboard import (
     filled_in,
     impatient,
     panels,
-    queries,
     read,
+    without_data,
 )
 from figures_test import POOL, TWO
 from prometheus_server import Prometheus, promtool
@@ -169,14 +169,11 @@ def test_every_query_of_the_dashboard_returns_data(servers, certificate):
                 for _ in range(10):
                     client.send(b"get a b c d e f\r\nnonsense\r\n")
                     client.read_until(b"ERROR\r\n")
-
-            def empty():
-                return ["%s: %s" % query for query in queries() if not prometheus.query(query[1])]
-
             # Rates need two scrapes, those of rules some more.
             wait_until(lambda: len(prometheus.query("rate(cashew_requests_total[20s]) > 0")) >= 4,
                        30, "rates of both proxies")
-            wait_until(lambda: not empty(), 10, "\n".join(empty()), every=1)
+            wait_until(lambda: not without_data(prometheus), 10,
+                       "\n".join(without_data(prometheus)), every=1)
             recorded = [r["record"] for r in yaml.safe_load(rules[0])["groups"][0]["rules"]]
             assert len(recorded) >= 8
             for name in recorded:
