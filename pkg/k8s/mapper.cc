@@ -4,12 +4,13 @@
 #include <arpa/inet.h>
 #include <array>
 #include <charconv>
-#include <map>
+#include <deque>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "fmt/format.h"
 
@@ -23,26 +24,36 @@ constexpr size_t kMaxNameBytes = 255;  // membership.proto
 constexpr size_t kShownBytes = 64;
 constexpr size_t kMaxWarnings = 20;
 
-// One entry of one slice, on its way to be a server.
+// One entry of one slice, on its way to be a server. Points into the snapshot: of thousands a
+// change concerns one, so that copies of all are most of what a change would cost.
 struct Candidate {
-  MappedServer server;
-  std::string uid;
-  uint64_t seen = 0;
-  uint64_t received = 0;
-  bool preferred_family = true;
-  bool terminating = false;
+  std::string_view name;
+  const Endpoint* endpoint;
+  uint64_t received;
+  ServerState state;
+  uint16_t port;
+  bool v6;
+  bool preferred_family;
+  bool terminating;
+
+  const std::string& ip() const { return endpoint->addresses[0]; }
+  const std::string& uid() const { return endpoint->uid; }
 
   // Larger wins, of entries with one uid: the family first, since both are the same pod.
   auto RankWithinUid() const {
-    return std::tuple(preferred_family, !terminating, received, server.state == ServerState::kReady,
-                      std::string_view(server.address));
+    return std::tuple(preferred_family, !terminating, received, state == ServerState::kReady,
+                      std::string_view(ip()), port);
   }
   // Larger wins, of pods with one name.
   auto RankAmongUids() const {
-    return std::tuple(!terminating, seen, received, server.state == ServerState::kReady,
-                      std::string_view(server.address));
+    return std::tuple(!terminating, endpoint->seen, received, state == ServerState::kReady,
+                      std::string_view(ip()), port);
   }
 };
+
+std::string AddressOf(const std::string& ip, bool v6, uint16_t port) {
+  return v6 ? fmt::format("[{}]:{}", ip, port) : fmt::format("{}:{}", ip, port);
+}
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
@@ -66,19 +77,15 @@ class Mapper {
       : options_(options), number_(ParseNumber(options.port)) {}
 
   MapResult Run(const SliceSnapshot& snapshot) {
+    for (const auto& slice : snapshot.slices) result_.endpoints += slice->endpoints.size();
+    candidates_.reserve(result_.endpoints);
     for (const auto& slice : snapshot.slices) TakeSlice(*slice);
-    for (auto& [name, candidate] : OnePerName()) {
-      result_.servers.push_back(std::move(candidate.server));
-    }
-    std::sort(
-        result_.servers.begin(), result_.servers.end(),
-        [](const MappedServer& a, const MappedServer& b) { return NaturalLess(a.name, b.name); });
+    ChooseOnePerName();
     return std::move(result_);
   }
 
  private:
   void TakeSlice(const EndpointSlice& slice) {
-    result_.endpoints += slice.endpoints.size();
     if (slice.endpoints.empty()) return;  // as before the first pod: ports are null as well
     if (slice.address_type != AddressType::kIpv4 && slice.address_type != AddressType::kIpv6) {
       Warn(fmt::format("slice \"{}\" is left out: only addressType IPv4 and IPv6 are followed",
@@ -127,46 +134,63 @@ class Mapper {
           slice.address_type == AddressType::kIpv4 ? "IPv4" : "IPv6"));
       return;
     }
-    const std::string& ip = endpoint.addresses[0];
     const bool v6 = slice.address_type == AddressType::kIpv6;
-    Candidate candidate;
-    candidate.server.address =
-        v6 ? fmt::format("[{}]:{}", ip, port) : fmt::format("{}:{}", ip, port);
-    candidate.server.name = !endpoint.pod.empty()        ? endpoint.pod
-                            : !endpoint.hostname.empty() ? endpoint.hostname
-                                                         : candidate.server.address;
-    if (candidate.server.name.size() > kMaxNameBytes) {
+    const std::string_view name = NameOf(endpoint, v6, port);
+    if (name.size() > kMaxNameBytes) {
       Warn(fmt::format("server \"{}\" is left out: a name has at most {} bytes",
-                       base::Escape(candidate.server.name, kShownBytes), kMaxNameBytes));
+                       base::Escape(name, kShownBytes), kMaxNameBytes));
       return;
     }
-    candidate.server.zone = endpoint.zone;
-    candidate.server.state = StateOf(endpoint.conditions);
-    candidate.uid = endpoint.uid;
-    candidate.seen = endpoint.seen;
-    candidate.received = slice.received;
-    candidate.preferred_family = v6 == (options_.prefer == IpFamily::kIpv6);
-    candidate.terminating = endpoint.conditions.terminating.value_or(false);
-    Compete(std::move(candidate));
+    candidates_.push_back({.name = name,
+                           .endpoint = &endpoint,
+                           .received = slice.received,
+                           .state = StateOf(endpoint.conditions),
+                           .port = port,
+                           .v6 = v6,
+                           .preferred_family = v6 == (options_.prefer == IpFamily::kIpv6),
+                           .terminating = endpoint.conditions.terminating.value_or(false)});
   }
 
-  void Compete(Candidate candidate) {
-    std::pair<std::string, std::string> key(candidate.server.name, candidate.uid);
-    const auto [it, first] = best_.try_emplace(std::move(key), candidate);
-    if (!first && candidate.RankWithinUid() > it->second.RankWithinUid()) {
-      it->second = std::move(candidate);
+  std::string_view NameOf(const Endpoint& endpoint, bool v6, uint16_t port) {
+    if (!endpoint.pod.empty()) return endpoint.pod;
+    if (!endpoint.hostname.empty()) return endpoint.hostname;
+    return addresses_.emplace_back(AddressOf(endpoint.addresses[0], v6, port));
+  }
+
+  void ChooseOnePerName() {
+    const auto before = [](const Candidate& a, const Candidate& b) {
+      return a.name == b.name ? a.uid() < b.uid() : NaturalLess(a.name, b.name);
+    };
+    std::sort(candidates_.begin(), candidates_.end(), before);
+    result_.servers.reserve(candidates_.size());
+    for (auto at = candidates_.begin(); at != candidates_.end();) {
+      const auto end = std::find_if(at, candidates_.end(),
+                                    [&](const Candidate& c) { return c.name != at->name; });
+      result_.servers.push_back(ServerOf(BestOfName(at, end)));
+      at = end;
     }
   }
 
-  std::map<std::string, Candidate> OnePerName() {
-    std::map<std::string, Candidate> winners;
-    for (auto& [key, candidate] : best_) {
-      const auto [it, first] = winners.try_emplace(key.first, candidate);
-      if (!first && candidate.RankAmongUids() > it->second.RankAmongUids()) {
-        it->second = std::move(candidate);
+  using Place = std::vector<Candidate>::const_iterator;
+
+  // Of one name, by uid: the best of each uid, then the best of those.
+  static const Candidate& BestOfName(Place begin, Place end) {
+    const Candidate* best = nullptr;
+    while (begin != end) {
+      const Candidate* of_uid = &*begin;
+      for (; begin != end && begin->uid() == of_uid->uid(); ++begin) {
+        if (begin->RankWithinUid() > of_uid->RankWithinUid()) of_uid = &*begin;
       }
+      if (best == nullptr || of_uid->RankAmongUids() > best->RankAmongUids()) best = of_uid;
     }
-    return winners;
+    return *best;
+  }
+
+  static MappedServer ServerOf(const Candidate& candidate) {
+    return {.name = std::string(candidate.name),
+            .address = AddressOf(candidate.ip(), candidate.v6, candidate.port),
+            .zone = candidate.endpoint->zone,
+            .state = candidate.state};
   }
 
   void Warn(std::string text) {
@@ -179,7 +203,8 @@ class Mapper {
   const std::optional<uint16_t> number_;
   MapResult result_;
   std::set<std::string> warned_;
-  std::map<std::pair<std::string, std::string>, Candidate> best_;  // by name and uid
+  std::vector<Candidate> candidates_;
+  std::deque<std::string> addresses_;  // the names of what has no other
 };
 
 }  // namespace
@@ -199,7 +224,7 @@ const char* StateName(ServerState state) {
   return kNames[static_cast<size_t>(state)];
 }
 
-bool NaturalLess(const std::string& a, const std::string& b) {
+bool NaturalLess(std::string_view a, std::string_view b) {
   size_t i = 0;
   size_t j = 0;
   while (i < a.size() && j < b.size()) {
@@ -209,11 +234,11 @@ bool NaturalLess(const std::string& a, const std::string& b) {
       ++j;
       continue;
     }
-    const auto run = [](const std::string& text, size_t& at) {
+    const auto run = [](std::string_view text, size_t& at) {
       while (at < text.size() && text[at] == '0') ++at;
       const size_t begin = at;
       while (at < text.size() && IsDigit(text[at])) ++at;
-      return std::string_view(text).substr(begin, at - begin);
+      return text.substr(begin, at - begin);
     };
     const std::string_view x = run(a, i);
     const std::string_view y = run(b, j);

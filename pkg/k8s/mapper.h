@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "pkg/k8s/slice_store.h"
@@ -59,6 +60,6 @@ ServerState StateOf(const Conditions& conditions);
 const char* StateName(ServerState state);
 
 // Whether `a` comes before `b` with runs of digits compared as numbers.
-bool NaturalLess(const std::string& a, const std::string& b);
+bool NaturalLess(std::string_view a, std::string_view b);
 
 }  // namespace cashew::k8s
