@@ -550,8 +550,8 @@ def test_tcpkeepalive_is_set_on_client_sockets(servers):
             assert client.set("alive", "1") == b"STORED"
             with open("/proc/net/tcp", encoding="ascii") as f:
                 rows = [line.split() for line in f.readlines()[1:]]
-            mine = "%04X" % client.sock.getsockname()[1]
-            (row,) = [r for r in rows if r[2].endswith(":" + mine)]
+            ends = [client.sock.getpeername()[1], client.sock.getsockname()[1]]
+            (row,) = [r for r in rows if [int(end[-4:], 16) for end in r[1:3]] == ends]
             assert row[5].split(":")[0] == "02", "the keepalive timer of the proxy's side"
 
 
