@@ -34,7 +34,6 @@ class Cluster:
 
     def __init__(self, tier, nodes):
         self.tier, self.nodes = tier, nodes
-        self.lab_dir = os.environ["LAB_DIR"]
         self.api = Api(os.environ["KUBECONFIG"])
 
     def kubectl(self, *args, stdin=None, timeout=120):
@@ -45,6 +44,15 @@ class Cluster:
 
     def apply(self, *objects):
         self.kubectl("apply", "-f", "-", stdin="\n---\n".join(map(json.dumps, objects)))
+
+    def void_tokens(self, namespace, account):
+        """The service account is made anew: no token of the one before is good."""
+        path = "/api/v1/namespaces/%s/serviceaccounts" % namespace
+        before = self.api.get("%s/%s" % (path, account))
+        self.api.delete("%s/%s" % (path, account))
+        kept = {k: v for k, v in before["metadata"].items() if k in (
+            "name", "labels", "annotations")}
+        self.api.post(path, {**before, "metadata": kept})
 
     # The API server.
 
@@ -59,14 +67,11 @@ class Cluster:
 
     def _kill_api_server(self):
         for program in reversed(CONTROL_PLANE):
-            with open(os.path.join(self.lab_dir, program + ".pid"), encoding="ascii") as f:
-                pid = int(f.read())
-            os.kill(pid, signal.SIGKILL)
-            wait_until(lambda p=pid: _has_ended(p), 10, program + " to end")
+            kill(lab_process(program))
 
     def _restart_api_server(self):
         for program in CONTROL_PLANE:
-            run(os.path.join(LAB, "restart.sh"), program)
+            restart(program)
             wait_until(self._api_answers, 120, "the API server to be back", every=0.2)
 
     def _api_answers(self):
@@ -94,6 +99,22 @@ class Cluster:
 
     def fail_readiness(self, pod, failing):
         self.nodes.fail_readiness(pod, failing)
+
+
+# Programs of the lab.
+
+def lab_process(program):
+    with open(os.path.join(os.environ["LAB_DIR"], program + ".pid"), encoding="ascii") as f:
+        return int(f.read())
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: _has_ended(pid), 10, "process %d to end" % pid)
+
+
+def restart(program):
+    run(os.path.join(LAB, "restart.sh"), program)
 
 
 def _has_ended(pid):
@@ -135,6 +156,10 @@ class FastNodes(PretendedNodes):
 
     def fail_readiness(self, pod, failing):
         self.pod(pod).unready = failing
+
+    def renew_tokens(self, pods):
+        for pod in pods:
+            self.pod(pod).renew_token()
 
 
 class SliceClock:

@@ -58,10 +58,10 @@ def table():
 @pytest.fixture(scope="session")
 def cluster():
     from cluster import Cluster, FastNodes
-    from real_node import RealNode
+    from real_nodes import RealNodes
 
     made = Cluster(TIER, None)
-    made.nodes = FastNodes(made.api) if TIER == "fast" else RealNode(made.api)
+    made.nodes = FastNodes(made.api) if TIER == "fast" else RealNodes(made.api)
     with made.nodes:
         yield made
 

@@ -399,21 +399,20 @@ class Pod(threading.Thread):
             return {item["path"]: self.namespace for item in source["downwardAPI"]["items"]}
         wanted = source["serviceAccountToken"]
         if self._token is None:
-            self._token = self._new_token({"kind": "Pod", "apiVersion": "v1",
-                                           "name": self.pod_name, "uid": self.uid})
+            self._token = self._new_token()
         return {wanted["path"]: self._token}
 
-    def _new_token(self, bound_to):
+    def _new_token(self):
         account = "/api/v1/namespaces/%s/serviceaccounts/%s/token" % (
             self.namespace, self.spec["serviceAccountName"])
+        bound_to = {"kind": "Pod", "apiVersion": "v1", "name": self.pod_name, "uid": self.uid}
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
                    "spec": {"expirationSeconds": 3600, "boundObjectRef": bound_to}}
         return self.api.post(account, request)["status"]["token"]
 
-    def renew_token(self, bound_to):
-        """Another token for the pod's service account, void when the object that it is bound
-        to is gone."""
-        self._token = self._new_token(bound_to)
+    def renew_token(self):
+        """Another token for the pod's service account."""
+        self._token = self._new_token()
         for folder in self._projections:
             self._project(folder)
 

@@ -1,16 +1,22 @@
-"""The real tier's node, which lab/node.sh started: its pods as processes of this machine."""
+"""The real tier's nodes, which lab/nodes.sh started: their pods as processes of this machine."""
 
 import os
 import subprocess
 
 from api import ApiError
+from cluster import kill, lab_process, restart
 from release import NAMESPACE
+from support import wait_until
 
-NODE_ADDRESSES = ("10.77.0.1", "10.77.1.1")  # where the kubelet's probes come from
+NODES = ("node-0", "node-1")
+# Where the kubelets' probes come from: each node, and its end of the pods' links.
+NODE_ADDRESSES = ("10.77.0.1", "10.77.0.2", "10.77.1.1", "10.77.1.129")
+TOKEN = "/run/secrets/kubernetes.io/serviceaccount/token"  # /var/run is a link to /run
 
 
-class RealNode:
+class RealNodes:
     values = {
+        "nodeSelector": {"e2e": "proxies"},
         "image": {"pullPolicy": "Never"},
         "memcached": {"image": {"repository": "localhost/cashew-e2e-memcached", "tag": "1",
                                 "pullPolicy": "Never"}},
@@ -45,6 +51,26 @@ class RealNode:
                 self._known[pod, container] = pid, container_id
                 return pid
         return 0
+
+    def renew_tokens(self, pods):
+        """A kubelet that is started again knows no token, and asks for new ones."""
+        before = {pod: self._token(pod) for pod in pods}
+        for node in NODES:
+            kill(self._kubelet(node))
+            restart("kubelet-" + node)
+        wait_until(lambda: all(self._token(pod) != before[pod] for pod in pods), 120,
+                   "the kubelets to write new tokens", every=0.2)
+
+    @staticmethod
+    def _kubelet(node):
+        """What runs in the node's namespaces is a child of who entered them."""
+        entered = lab_process("kubelet-" + node)
+        with open("/proc/%d/task/%d/children" % (entered, entered), encoding="ascii") as f:
+            return int(f.read().split()[0])
+
+    def _token(self, pod):
+        with open("/proc/%d/root%s" % (self.process(pod, "sidecar"), TOKEN), "rb") as f:
+            return f.read()
 
     @staticmethod
     def _is_in(pid, container_id):

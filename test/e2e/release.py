@@ -127,6 +127,10 @@ class Release:
         pods = self.cluster.pods(NAMESPACE, PROXY_PODS)
         return [Replica(self.cluster, pods[name]) for name in sorted(pods) if is_ready(pods[name])]
 
+    def proxy_nodes(self):
+        pods = self.cluster.pods(NAMESPACE, PROXY_PODS).values()
+        return {pod["spec"]["nodeName"] for pod in pods}
+
     def cache_pods(self):
         return self.cluster.pods(NAMESPACE, CACHE_PODS)
 

@@ -104,7 +104,7 @@ def play(tier, parts, keep, arguments):
     try:
         if parts.run("%s tier: control plane" % tier, [LAB / "up.sh"], env=env) != 0:
             return 1, table
-        if tier == "real" and parts.run("real tier: node", [LAB / "node.sh"], env=env) != 0:
+        if tier == "real" and parts.run("real tier: nodes", [LAB / "nodes.sh"], env=env) != 0:
             return 1, table
         files = [str(HERE / ("%s_test.py" % name)) for name in ORDER]
         code = parts.run("%s tier: scenarios" % tier, [

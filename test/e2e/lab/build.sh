@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the lab's programs from their Go modules into LAB_CACHE; what is there is kept.
 #   build.sh            the control plane and the Prometheus operator's CRDs: both tiers
-#   build.sh --node     what a real node needs besides: the real tier
+#   build.sh --node     what real nodes need besides: the real tier
 #   build.sh --missing [--node]   only says what is missing, one a line
 # Go 1.24 or later; 12 minutes on two cores for the first, about 15 more for the second, and 10 GB for
 # Go's caches meanwhile.

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Ends what up.sh, restart.sh and node.sh started, by the ids that they kept, and removes the
+# Ends what up.sh, restart.sh and nodes.sh started, by the ids that they kept, and removes the
 # lab's state; with --keep-logs, all of it but the logs.
 . "$(dirname "$0")/common.sh"
 cd "$LAB_DIR" 2>/dev/null || exit 0
 pids=()
-# "node" is the first process of the real node's process namespace: with it go the kubelet,
+# "node-N" is the first process of a real node's process namespace: with it go the kubelet,
 # containerd, every container and every mount. "ns" holds the network namespace.
-for name in node coredns kube-scheduler kube-controller-manager kube-apiserver etcd ns; do
+for name in node-0 node-1 coredns kube-scheduler kube-controller-manager kube-apiserver etcd ns; do
   [ -f $name.pid ] || continue
   pids+=("$(cat $name.pid)")
   rm -f $name.pid

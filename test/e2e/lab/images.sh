@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The images that the real node runs, as archives in LAB_CACHE: the proxy's from
+# The images that the real nodes run, as archives in LAB_CACHE: the proxy's from
 # cmd/cashew/Dockerfile, a memcached, and the one of a pod's sandbox. Root; needs buildah,
 # mmdebstrap and gcc. No image registry is asked. CASHEW_E2E_IMAGE names an archive of the proxy's
 # image, tagged cashew:VERSION as `./dev image` writes it, to be used in the place of a new one.
