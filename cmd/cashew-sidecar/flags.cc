@@ -56,6 +56,11 @@ void AddOptions(CLI::App& app, Given& given, Flags& flags) {
   app.add_option("--ip-family", given.ip_family, "of dual-stack pods: ipv4 or ipv6")
       ->default_val("ipv4")
       ->check(CLI::IsMember({"ipv4", "ipv6"}));
+  app.add_flag("--pod-annotations", flags.options.pod_annotations,
+               "take weights and ring names from the pods' annotations cashew/weight and "
+               "cashew/name; needs get, list and watch on pods");
+  app.add_option("--pod-selector", flags.options.pod_selector,
+                 "labels of the pods whose annotations are read [all of the namespace]");
   app.add_option("--debounce-ms", flags.options.feeder.quiet_ms,
                  "quiet time after a change before it is sent")
       ->default_val(100)
@@ -106,6 +111,12 @@ absl::Status ReadPools(const Given& given, Flags& flags) {
 absl::Status FindApiServer(const Given& given, k8s::SidecarOptions& options) {
   const bool needed = std::any_of(options.pools.begin(), options.pools.end(),
                                   [](const auto& pool) { return pool.dns_name.empty(); });
+  if (!needed && options.pod_annotations) {
+    return absl::InvalidArgumentError("--pod-annotations: no pool follows a Service");
+  }
+  if (!options.pod_annotations && !options.pod_selector.empty()) {
+    return absl::InvalidArgumentError("--pod-selector means something with --pod-annotations only");
+  }
   if (!needed) return absl::OkStatus();
   auto access = given.kubeconfig.empty()
                     ? k8s::InClusterAccess()

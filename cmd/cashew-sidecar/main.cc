@@ -61,6 +61,7 @@ void PrintList(const std::string& pool, const k8s::ServerList& list) {
   for (const k8s::MappedServer& server : list.servers) {
     Json json{{"name", server.name}, {"address", server.address}};
     if (!server.zone.empty()) json["zone"] = server.zone;
+    if (server.weight != 1) json["weight"] = server.weight;
     json["state"] = k8s::StateName(server.state);
     servers.push_back(std::move(json));
   }

@@ -1,8 +1,7 @@
 // EndpointSlices as the API server sends them (discovery.k8s.io/v1), read from JSON.
 //
-// Nothing of a body is trusted. A missing field or a null is what the API documents for it
-// (null endpoints: none); a field of another type is an error that names its path. A list or
-// an event is taken whole or refused whole: half a list would look like servers that left.
+// Nothing of a body is trusted (api_json.h). Null endpoints are none. A list or an event is taken
+// whole or refused whole: half a list would look like servers that left.
 //
 // Pure functions; any thread.
 #pragma once
@@ -14,6 +13,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "pkg/k8s/api_objects.h"
 
 namespace cashew::k8s {
 
@@ -51,34 +52,12 @@ struct EndpointSlice {
   uint64_t received = 0;  // when SliceStore took it; larger is later
 };
 
-// One page of a list.
-struct SliceList {
-  std::vector<EndpointSlice> slices;
-  std::string resource_version;
-  std::string continue_token;  // empty: the last page
-};
-
-// What an API server says when it refuses (kind: Status).
-struct ApiStatus {
-  int code = 0;
-  std::string reason;   // "Expired", "Forbidden", …
-  std::string message;  // bounded and escaped, for a log line
-};
-
-struct WatchEvent {
-  enum class Type : uint8_t { kAdded, kModified, kDeleted, kBookmark, kError };
-  Type type = Type::kError;
-  EndpointSlice slice;  // kBookmark: resource_version alone
-  ApiStatus status;     // kError
-};
+using SliceList = ObjectList<EndpointSlice>;
+using SliceEvent = WatchEvent<EndpointSlice>;
 
 absl::StatusOr<SliceList> ParseSliceList(std::string_view json);
 
 // One line of a watch.
-absl::StatusOr<WatchEvent> ParseWatchEvent(std::string_view json);
-
-// The body of a refused request. Anything that is no Status gives an empty reason and the
-// beginning of the body as message.
-ApiStatus ParseApiStatus(int http_code, std::string_view body);
+absl::StatusOr<SliceEvent> ParseSliceEvent(std::string_view json);
 
 }  // namespace cashew::k8s

@@ -180,7 +180,7 @@ HttpResult HttpClient::Get(const HttpRequest& request, const HttpSink& sink) {
                    static_cast<long>(request.connect_timeout_ms));
   curl_easy_setopt(impl_->easy, CURLOPT_TIMEOUT_MS, static_cast<long>(request.total_timeout_ms));
   const std::string authorization = "Authorization: Bearer " + request.bearer.Reveal();
-  curl_slist* headers = curl_slist_append(nullptr, "Accept: application/json");
+  curl_slist* headers = curl_slist_append(nullptr, ("Accept: " + request.accept).c_str());
   if (!request.bearer.empty()) headers = curl_slist_append(headers, authorization.c_str());
   curl_easy_setopt(impl_->easy, CURLOPT_HTTPHEADER, headers);
 

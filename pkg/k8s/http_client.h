@@ -22,6 +22,7 @@ namespace cashew::k8s {
 
 struct HttpRequest {
   std::string url;
+  std::string accept = "application/json";
   base::Secret bearer;  // empty: no Authorization
   int64_t connect_timeout_ms = 10'000;
   int64_t total_timeout_ms = 0;  // 0: none

@@ -23,12 +23,15 @@ namespace {
 constexpr size_t kMaxNameBytes = 255;  // membership.proto
 constexpr size_t kShownBytes = 64;
 constexpr size_t kMaxWarnings = 20;
+// So that 4,096 servers, which is all a pool has, stay below the sum that a ring can count.
+constexpr uint32_t kMaxWeight = 1'000;
 
 // One entry of one slice, on its way to be a server. Points into the snapshot: of thousands a
 // change concerns one, so that copies of all are most of what a change would cost.
 struct Candidate {
   std::string_view name;
   const Endpoint* endpoint;
+  uint32_t weight;
   uint64_t received;
   ServerState state;
   uint16_t port;
@@ -57,12 +60,18 @@ std::string AddressOf(const std::string& ip, bool v6, uint16_t port) {
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
-std::optional<uint16_t> ParseNumber(const std::string& text) {
-  uint16_t number = 0;
+template <typename Number>
+std::optional<Number> ParseNumber(const std::string& text) {
+  Number number = 0;
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, number);
   if (error != std::errc() || rest != end || number == 0) return std::nullopt;
   return number;
+}
+
+bool IsName(std::string_view text) {
+  const auto is_wrong = [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == 0x7f; };
+  return text.size() <= kMaxNameBytes && std::none_of(text.begin(), text.end(), is_wrong);
 }
 
 bool IsAddress(AddressType type, const std::string& text) {
@@ -73,8 +82,8 @@ bool IsAddress(AddressType type, const std::string& text) {
 
 class Mapper {
  public:
-  explicit Mapper(const MapOptions& options)
-      : options_(options), number_(ParseNumber(options.port)) {}
+  Mapper(const MapOptions& options, const PodNotes* pods)
+      : options_(options), pods_(pods), number_(ParseNumber<uint16_t>(options.port)) {}
 
   MapResult Run(const SliceSnapshot& snapshot) {
     for (const auto& slice : snapshot.slices) result_.endpoints += slice->endpoints.size();
@@ -135,7 +144,8 @@ class Mapper {
       return;
     }
     const bool v6 = slice.address_type == AddressType::kIpv6;
-    const std::string_view name = NameOf(endpoint, v6, port);
+    const PodNote* note = NoteOf(endpoint);
+    const std::string_view name = NameOf(endpoint, note, v6, port);
     if (name.size() > kMaxNameBytes) {
       Warn(fmt::format("server \"{}\" is left out: a name has at most {} bytes",
                        base::Escape(name, kShownBytes), kMaxNameBytes));
@@ -143,6 +153,7 @@ class Mapper {
     }
     candidates_.push_back({.name = name,
                            .endpoint = &endpoint,
+                           .weight = WeightOf(note),
                            .received = slice.received,
                            .state = StateOf(endpoint.conditions),
                            .port = port,
@@ -151,10 +162,37 @@ class Mapper {
                            .terminating = endpoint.conditions.terminating.value_or(false)});
   }
 
-  std::string_view NameOf(const Endpoint& endpoint, bool v6, uint16_t port) {
+  const PodNote* NoteOf(const Endpoint& endpoint) const {
+    if (pods_ == nullptr || endpoint.pod.empty()) return nullptr;
+    const auto it = pods_->find(endpoint.pod);
+    return it == pods_->end() ? nullptr : &it->second;
+  }
+
+  uint32_t WeightOf(const PodNote* note) {
+    if (note == nullptr || note->weight.empty()) return 1;
+    const std::optional<uint32_t> weight = ParseNumber<uint32_t>(note->weight);
+    if (weight && *weight <= kMaxWeight) return *weight;
+    WarnNote(*note, kWeightAnnotation, note->weight,
+             fmt::format("no number from 1 to {}: it has weight 1", kMaxWeight));
+    return 1;
+  }
+
+  std::string_view NameOf(const Endpoint& endpoint, const PodNote* note, bool v6, uint16_t port) {
+    if (note != nullptr && !note->server_name.empty()) {
+      if (IsName(note->server_name)) return note->server_name;
+      WarnNote(
+          *note, kNameAnnotation, note->server_name,
+          fmt::format("no name of 1 to {} bytes without spaces: it keeps its own", kMaxNameBytes));
+    }
     if (!endpoint.pod.empty()) return endpoint.pod;
     if (!endpoint.hostname.empty()) return endpoint.hostname;
     return addresses_.emplace_back(AddressOf(endpoint.addresses[0], v6, port));
+  }
+
+  void WarnNote(const PodNote& note, const char* annotation, std::string_view value,
+                const std::string& what) {
+    Warn(fmt::format("pod \"{}\": annotation {} \"{}\" is {}", base::Escape(note.name, kShownBytes),
+                     annotation, base::Escape(value, kShownBytes), what));
   }
 
   void ChooseOnePerName() {
@@ -166,7 +204,9 @@ class Mapper {
     for (auto at = candidates_.begin(); at != candidates_.end();) {
       const auto end = std::find_if(at, candidates_.end(),
                                     [&](const Candidate& c) { return c.name != at->name; });
-      result_.servers.push_back(ServerOf(BestOfName(at, end)));
+      const Candidate& best = BestOfName(at, end);
+      WarnIfShared(best, at, end);
+      result_.servers.push_back(ServerOf(best));
       at = end;
     }
   }
@@ -186,11 +226,26 @@ class Mapper {
     return *best;
   }
 
+  // Successive pods may have one name; pods that live side by side may not.
+  void WarnIfShared(const Candidate& best, Place begin, Place end) {
+    for (; begin != end; ++begin) {
+      if (begin->terminating || best.terminating || begin->endpoint->pod == best.endpoint->pod) {
+        continue;
+      }
+      Warn(fmt::format("pods \"{}\" and \"{}\" have the name \"{}\" both: only \"{}\" is a server",
+                       base::Escape(best.endpoint->pod, kShownBytes),
+                       base::Escape(begin->endpoint->pod, kShownBytes),
+                       base::Escape(best.name, kShownBytes),
+                       base::Escape(best.endpoint->pod, kShownBytes)));
+    }
+  }
+
   static MappedServer ServerOf(const Candidate& candidate) {
     return {.name = std::string(candidate.name),
             .address = AddressOf(candidate.ip(), candidate.v6, candidate.port),
             .zone = candidate.endpoint->zone,
-            .state = candidate.state};
+            .state = candidate.state,
+            .weight = candidate.weight};
   }
 
   void Warn(std::string text) {
@@ -200,6 +255,7 @@ class Mapper {
   }
 
   const MapOptions& options_;
+  const PodNotes* const pods_;
   const std::optional<uint16_t> number_;
   MapResult result_;
   std::set<std::string> warned_;
@@ -209,8 +265,9 @@ class Mapper {
 
 }  // namespace
 
-MapResult MapSlices(const SliceSnapshot& snapshot, const MapOptions& options) {
-  return Mapper(options).Run(snapshot);
+MapResult MapSlices(const SliceSnapshot& snapshot, const MapOptions& options,
+                    const PodNotes* pods) {
+  return Mapper(options, pods).Run(snapshot);
 }
 
 ServerState StateOf(const Conditions& conditions) {

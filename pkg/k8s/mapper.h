@@ -11,6 +11,10 @@
 //            terminating DRAINING, else DOWN. Unset serving is as ready, unset ready is true
 //            (the API's own rules).
 //   one pod  in several entries: one that is not terminating wins, then the uid seen last.
+//   notes    where pods' annotations are followed: their name in the place of the pod's, so that
+//   two
+//            pods of one name are as one pod, and their weight. A value that is none is left out
+//            with a warning.
 //
 // The servers come in natural order of their names (mc-2 before mc-10), so that every replica
 // sends the same list whatever the order of the slices.
@@ -22,6 +26,7 @@
 #include <string_view>
 #include <vector>
 
+#include "pkg/k8s/pod_annotations.h"
 #include "pkg/k8s/slice_store.h"
 
 namespace cashew::k8s {
@@ -34,6 +39,7 @@ struct MappedServer {
   std::string address;  // host:port or [v6]:port
   std::string zone;
   ServerState state = ServerState::kReady;
+  uint32_t weight = 1;
 
   friend bool operator==(const MappedServer&, const MappedServer&) = default;
 };
@@ -52,7 +58,9 @@ struct MapResult {
   std::vector<std::string> warnings;  // what was left out and why, each once
 };
 
-MapResult MapSlices(const SliceSnapshot& snapshot, const MapOptions& options);
+// `pods` null: annotations are not followed.
+MapResult MapSlices(const SliceSnapshot& snapshot, const MapOptions& options,
+                    const PodNotes* pods = nullptr);
 
 ServerState StateOf(const Conditions& conditions);
 

@@ -42,9 +42,9 @@ constexpr char kStarting[] = R"({"ready":false,"serving":false,"terminating":fal
 class MapperTest : public ::testing::Test {
  protected:
   void Take(const std::string& event) {
-    auto parsed = ParseWatchEvent(event);
+    auto parsed = ParseSliceEvent(event);
     ASSERT_TRUE(parsed.ok()) << parsed.status();
-    ASSERT_TRUE(store_.Apply(std::move(parsed->slice)).ok());
+    ASSERT_TRUE(store_.Apply(std::move(parsed->object)).ok());
   }
 
   MapResult Map(MapOptions options = {.port = "memcached"}) {
@@ -167,6 +167,52 @@ TEST_F(MapperTest, FqdnSlicesAndWrongAddressesAreLeftOutWithAWarning) {
   EXPECT_THAT(result.warnings, SizeIs(3));
 }
 
+TEST_F(MapperTest, PodsAnnotationsSayWeightAndName) {
+  Take(SliceJson("mc", "[" + Pod("mc-0", "10.77.1.2", "a", kReady) + "," +
+                           Pod("mc-1", "10.77.1.3", "b", kReady) + "]"));
+  const PodNotes notes{{"mc-0", {.name = "mc-0", .weight = "3", .server_name = "cache-a"}},
+                       {"mc-9", {.name = "mc-9", .weight = "5"}}};
+  const MapResult result = MapSlices(store_.Snapshot("1"), {.port = "memcached"}, &notes);
+  ASSERT_THAT(result.servers, SizeIs(2));
+  EXPECT_EQ(result.servers[0].name, "cache-a");
+  EXPECT_EQ(result.servers[0].weight, 3U);
+  EXPECT_EQ(result.servers[1].name, "mc-1");
+  EXPECT_EQ(result.servers[1].weight, 1U);
+  EXPECT_THAT(result.warnings, IsEmpty());
+}
+
+TEST_F(MapperTest, AnnotationsThatAreNoValuesAreWarnedOf) {
+  for (const std::string weight : {"0", "1001", "-1", "two", "1.5", "4294967297"}) {
+    SCOPED_TRACE(weight);
+    Take(SliceJson("mc", "[" + Pod("mc-0", "10.77.1.2", "a", kReady) + "]"));
+    const PodNotes notes{{"mc-0", {.name = "mc-0", .weight = weight, .server_name = "a b"}}};
+    const MapResult result = MapSlices(store_.Snapshot("1"), {.port = "memcached"}, &notes);
+    ASSERT_THAT(result.servers, SizeIs(1));
+    EXPECT_EQ(result.servers[0].weight, 1U);
+    EXPECT_EQ(result.servers[0].name, "mc-0");
+    EXPECT_THAT(
+        result.warnings,
+        ElementsAre(HasSubstr(R"(pod "mc-0": annotation cashew/name "a b" is no name)"),
+                    HasSubstr(fmt::format(
+                        R"(annotation cashew/weight "{}" is no number from 1 to 1000)", weight))));
+  }
+}
+
+TEST_F(MapperTest, PodsOfOneNameSucceedEachOtherAndAreWarnedOfSideBySide) {
+  const PodNotes notes{{"web-x", {.name = "web-x", .server_name = "cache-a"}},
+                       {"web-y", {.name = "web-y", .server_name = "cache-a"}}};
+  const auto map = [&] { return MapSlices(store_.Snapshot("1"), {.port = "memcached"}, &notes); };
+  Take(SliceJson("mc", "[" + Pod("web-x", "10.77.1.2", "a", kGoing) + "," +
+                           Pod("web-y", "10.77.1.3", "b", kReady) + "]"));
+  ASSERT_THAT(map().servers, SizeIs(1));
+  EXPECT_EQ(map().servers[0].address, "10.77.1.3:11211");
+  EXPECT_THAT(map().warnings, IsEmpty());
+  Take(SliceJson("mc", "[" + Pod("web-x", "10.77.1.2", "a", kReady) + "," +
+                           Pod("web-y", "10.77.1.3", "b", kReady) + "]"));
+  ASSERT_THAT(map().servers, SizeIs(1));
+  EXPECT_THAT(map().warnings, ElementsAre(HasSubstr(R"(have the name "cache-a" both)")));
+}
+
 TEST(SliceStore, RefusesMoreEndpointsThanItMayHold) {
   SliceStore store;
   EndpointSlice slice;
@@ -176,10 +222,10 @@ TEST(SliceStore, RefusesMoreEndpointsThanItMayHold) {
   EXPECT_THAT(store.Snapshot("1").slices, IsEmpty());
   slice.endpoints.resize(3);
   EXPECT_TRUE(store.Apply(slice).ok());
-  EXPECT_EQ(store.endpoint_count(), 3U);
+  EXPECT_EQ(store.size(), 3U);
   slice.endpoints.resize(1);
   EXPECT_TRUE(store.Replace({slice, slice}).ok());
-  EXPECT_EQ(store.endpoint_count(), 1U) << "one of a repeated slice counts";
+  EXPECT_EQ(store.size(), 1U) << "one of a repeated slice counts";
 }
 
 TEST(NaturalLess, ComparesRunsOfDigitsAsNumbers) {

@@ -51,7 +51,7 @@ SourceMetrics Metrics::ForSource(const std::string& source) {
       counter("cashew_sidecar_source_errors_total", "lists, watches and look-ups that failed"),
       counter("cashew_sidecar_source_expired_total", "times the API server said 410 Gone"),
       counter("cashew_sidecar_source_forbidden_total", "times the API server said 403"),
-      gauge("cashew_sidecar_source_endpoints", "endpoints listed, usable or not"),
+      gauge("cashew_sidecar_source_endpoints", "endpoints listed, usable or not; of pods, those with annotations"),
       gauge("cashew_sidecar_source_synced", "1 once a complete list was received"),
       gauge("cashew_sidecar_source_heard_timestamp_seconds",
             "when the source last said something, Unix time"),

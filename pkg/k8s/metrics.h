@@ -11,7 +11,7 @@
 
 namespace cashew::k8s {
 
-// Of one followed Service or DNS name, label `source`.
+// Of one followed Service, DNS name or namespace's pods, label `source`.
 struct SourceMetrics {
   prometheus::Counter& lists;    // complete ones
   prometheus::Counter& watches;  // opened
@@ -20,7 +20,7 @@ struct SourceMetrics {
   prometheus::Counter& errors;       // requests that failed, for any reason
   prometheus::Counter& expired;      // 410 Gone
   prometheus::Counter& forbidden;    // 403
-  prometheus::Gauge& endpoints;      // in all slices, usable or not
+  prometheus::Gauge& endpoints;      // in all slices, usable or not; annotated pods
   prometheus::Gauge& synced;         // 1 once a complete list came
   prometheus::Gauge& heard_seconds;  // Unix time of the last good answer, event or bookmark
 };

@@ -1,7 +1,6 @@
 #include "pkg/k8s/reflector.h"
 
 #include <algorithm>
-#include <iterator>
 #include <malloc.h>
 #include <random>
 #include <utility>
@@ -23,6 +22,16 @@ absl::Status Gone() { return absl::OutOfRangeError("the version is too old"); }
 
 bool IsBusy(int code) { return code == 429 || code >= 500; }
 
+std::string UrlOf(const std::string& server, const Resource& resource) {
+  const std::string api = resource.group.empty() ? "api" : fmt::format("apis/{}", resource.group);
+  std::string url = fmt::format("{}/{}/{}/namespaces/{}/{}?", server, api, resource.version,
+                                UrlEscape(resource.name_space), resource.plural);
+  if (!resource.label_selector.empty()) {
+    url += "labelSelector=" + UrlEscape(resource.label_selector) + "&";
+  }
+  return url;
+}
+
 }  // namespace
 
 struct Reflector::Watching {
@@ -32,17 +41,16 @@ struct Reflector::Watching {
 };
 
 Reflector::Reflector(ReflectorOptions options, const ApiAccess& access, const base::Clock& clock,
-                     SourceMetrics metrics, OnChange on_change)
+                     SourceMetrics metrics, Collection& collection, OnChange on_change)
     : options_(std::move(options)),
-      base_url_(
-          fmt::format("{}/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices?labelSelector={}",
-                      access.server, UrlEscape(options_.name_space),
-                      UrlEscape("kubernetes.io/service-name=" + options_.service))),
+      base_url_(UrlOf(access.server, options_.resource)),
+      name_(fmt::format("namespace={} {}", options_.resource.name_space, options_.resource.name)),
       clock_(clock),
       metrics_(metrics),
       on_change_(std::move(on_change)),
       tokens_(access.token_file, access.token, clock),
       http_(access),
+      collection_(collection),
       backoff_(options_.backoff, std::random_device()()),
       random_(std::random_device()()) {}
 
@@ -87,26 +95,25 @@ bool Reflector::stopped() {
 }
 
 Reflector::Next Reflector::List() {
-  std::vector<EndpointSlice> slices;
   std::string version;
   HttpResult result;
-  absl::Status status = ListPages(&slices, &version, &result);
+  collection_.BeginList();
+  absl::Status status = ListPages(&version, &result);
   malloc_trim(0);  // a page's text and JSON tree are many times what is kept of them
-  if (status.ok()) status = store_.Replace(std::move(slices));
+  if (status.ok()) status = collection_.EndList();
   if (!status.ok()) return ListFailed(status, result);
   version_ = std::move(version);
   metrics_.lists.Increment();
   metrics_.synced.Set(1);
   watch_failures_ = 0;
-  CASHEW_LOG_INFO("listed namespace={} service={} endpoints={} version={}", options_.name_space,
-                  options_.service, store_.endpoint_count(), base::Escape(version_, 64));
+  CASHEW_LOG_INFO("listed {} size={} version={}", name_, collection_.size(),
+                  base::Escape(version_, 64));
   Publish();
   return {.list = false};
 }
 
 // All pages, or why not. OK with a result that is no 200 is for ListFailed() as well.
-absl::Status Reflector::ListPages(std::vector<EndpointSlice>* slices, std::string* version,
-                                  HttpResult* result) {
+absl::Status Reflector::ListPages(std::string* version, HttpResult* result) {
   std::string continue_token;
   size_t bytes_left = options_.max_list_bytes;
   for (int page = 0; page < kMaxPages; ++page) {
@@ -120,16 +127,15 @@ absl::Status Reflector::ListPages(std::vector<EndpointSlice>* slices, std::strin
       body.append(bytes);
       return absl::OkStatus();
     };
-    std::string query = fmt::format("&limit={}", options_.page_size);
+    std::string query = fmt::format("limit={}", options_.page_size);
     if (!continue_token.empty()) query += "&continue=" + UrlEscape(continue_token);
-    *result = Get(query, options_.list_timeout_ms, 0, take);
+    *result = Get("List", query, options_.list_timeout_ms, 0, take);
     if (!result->transport.ok()) return result->transport;
     if (result->code != 200) return absl::UnknownError("refused");
-    auto list = ParseSliceList(body);
-    if (!list.ok()) return list.status();
-    std::move(list->slices.begin(), list->slices.end(), std::back_inserter(*slices));
-    *version = std::move(list->resource_version);
-    continue_token = std::move(list->continue_token);
+    auto taken = collection_.TakePage(body);
+    if (!taken.ok()) return taken.status();
+    *version = std::move(taken->resource_version);
+    continue_token = std::move(taken->continue_token);
     if (continue_token.empty()) return absl::OkStatus();
   }
   return absl::ResourceExhaustedError(fmt::format("the list has more than {} pages", kMaxPages));
@@ -141,8 +147,7 @@ Reflector::Next Reflector::ListFailed(const absl::Status& status, const HttpResu
   if (result.transport.ok() && result.code != 200) {
     LogRefusal("list", result);
   } else {
-    CASHEW_LOG_WARN("list failed namespace={} service={} reason=\"{}\"", options_.name_space,
-                    options_.service, std::string(status.message()));
+    CASHEW_LOG_WARN("list failed {} reason=\"{}\"", name_, std::string(status.message()));
   }
   return {.list = true, .wait = true, .at_least_ms = result.retry_after_ms};
 }
@@ -155,48 +160,36 @@ Reflector::Next Reflector::Watch() {
   watching.opened_ns = clock_.NowNs();
   LineSplitter lines(options_.max_line_bytes);
   const std::string query =
-      fmt::format("&watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
+      fmt::format("watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
                   lifetime_s, UrlEscape(version_));
   metrics_.watches.Increment();
   const HttpResult result =
-      Get(query, 0, lifetime_s * 1000 + options_.watch_grace_ms, [&](std::string_view bytes) {
+      Get("", query, 0, lifetime_s * 1000 + options_.watch_grace_ms, [&](std::string_view bytes) {
         return lines.Feed(bytes, [&](std::string_view line) { return OnLine(line, &watching); });
       });
   return WatchEnded(watching, result);
 }
 
 absl::Status Reflector::OnLine(std::string_view line, Watching* watching) {
-  auto event = ParseWatchEvent(line);
+  auto event = collection_.TakeEvent(line);
   if (!event.ok()) return event.status();
-  return OnEvent(*std::move(event), watching);
-}
-
-absl::Status Reflector::OnEvent(WatchEvent event, Watching* watching) {
-  if (event.type == WatchEvent::Type::kError) {
-    watching->refusal = event.status;
-    if (event.status.code == 410) return Gone();
+  if (event->type == EventType::kError) {
+    watching->refusal = event->status;
+    if (event->status.code == 410) return Gone();
     return absl::AbortedError(fmt::format("the API server ended the watch: code {} {} {}",
-                                          event.status.code, event.status.reason,
-                                          event.status.message));
+                                          event->status.code, event->status.reason,
+                                          event->status.message));
   }
   ++watching->events;
   backoff_.Reset();
   watch_failures_ = 0;
-  std::string version = event.slice.resource_version;
-  if (event.type == WatchEvent::Type::kBookmark) {
-    metrics_.bookmarks.Increment();
-    version_ = std::move(version);
+  version_ = std::move(event->resource_version);
+  (event->type == EventType::kBookmark ? metrics_.bookmarks : metrics_.events).Increment();
+  if (event->changed) {
+    Publish();
+  } else {
     Heard();
-    return absl::OkStatus();
   }
-  metrics_.events.Increment();
-  if (event.type == WatchEvent::Type::kDeleted) {
-    store_.Remove(event.slice.name);
-  } else if (absl::Status status = store_.Apply(std::move(event.slice)); !status.ok()) {
-    return status;
-  }
-  version_ = std::move(version);
-  Publish();
   return absl::OkStatus();
 }
 
@@ -210,8 +203,8 @@ Reflector::Next Reflector::WatchEnded(const Watching& watching, const HttpResult
   }
   if (absl::IsOutOfRange(status) || result.code == 410) {
     metrics_.expired.Increment();
-    CASHEW_LOG_INFO("version expired, listing again namespace={} service={} version={}",
-                    options_.name_space, options_.service, base::Escape(version_, 64));
+    CASHEW_LOG_INFO("version expired, listing again {} version={}", name_,
+                    base::Escape(version_, 64));
     return {.list = true, .wait = true};
   }
   if (status.ok() && result.code != 200) {
@@ -232,8 +225,7 @@ Reflector::Next Reflector::WatchFailed(std::string_view why, int64_t retry_after
   metrics_.errors.Increment();
   ++watch_failures_;
   if (!why.empty()) {
-    CASHEW_LOG_WARN("watch failed namespace={} service={} reason=\"{}\"", options_.name_space,
-                    options_.service, why);
+    CASHEW_LOG_WARN("watch failed {} reason=\"{}\"", name_, why);
   }
   return {.list = list || watch_failures_ >= kWatchFailuresBeforeList,
           .wait = true,
@@ -241,9 +233,15 @@ Reflector::Next Reflector::WatchFailed(std::string_view why, int64_t retry_after
 }
 
 // A token that was replaced is tried once at once; what else is refused waits.
-HttpResult Reflector::Get(const std::string& query, int64_t total_ms, int64_t idle_ms,
-                          const HttpSink& sink) {
+// `kind` is a list's suffix of the kind of object that is wanted.
+HttpResult Reflector::Get(const char* kind, const std::string& query, int64_t total_ms,
+                          int64_t idle_ms, const HttpSink& sink) {
   HttpRequest request{.url = base_url_ + query,
+                      .accept = options_.resource.metadata_only
+                                    ? fmt::format("application/json;as=PartialObjectMetadata{};"
+                                                  "g=meta.k8s.io;v=v1",
+                                                  kind)
+                                    : "application/json",
                       .bearer = tokens_.Get(),
                       .total_timeout_ms = total_ms,
                       .idle_timeout_ms = idle_ms};
@@ -258,29 +256,29 @@ HttpResult Reflector::Get(const std::string& query, int64_t total_ms, int64_t id
 void Reflector::LogRefusal(const char* verb, const HttpResult& result) {
   if (result.code == 410) {
     metrics_.expired.Increment();
-    CASHEW_LOG_INFO("{} expired, listing again namespace={} service={}", verb, options_.name_space,
-                    options_.service);
+    CASHEW_LOG_INFO("{} expired, listing again {}", verb, name_);
     return;
   }
   const ApiStatus status = ParseApiStatus(result.code, result.body);
   if (result.code == 403) {
     metrics_.forbidden.Increment();
+    const Resource& resource = options_.resource;
     CASHEW_LOG_ERROR(
-        "not allowed to {} endpointslices.discovery.k8s.io in namespace {}: bind a Role with the "
-        "verbs get, list and watch on endpointslices (apiGroup discovery.k8s.io) to this service "
-        "account message=\"{}\"",
-        verb, options_.name_space, status.message);
+        "not allowed to {} {}{} in namespace {}: bind a Role with the verbs get, list and watch on "
+        "{} (apiGroup {}) to this service account message=\"{}\"",
+        verb, resource.plural, resource.group.empty() ? "" : "." + resource.group,
+        resource.name_space, resource.plural, resource.group.empty() ? "\"\"" : resource.group,
+        status.message);
     return;
   }
-  CASHEW_LOG_WARN("{} refused namespace={} service={} code={} reason={} message=\"{}\"", verb,
-                  options_.name_space, options_.service, status.code, status.reason,
-                  status.message);
+  CASHEW_LOG_WARN("{} refused {} code={} reason={} message=\"{}\"", verb, name_, status.code,
+                  status.reason, status.message);
 }
 
 void Reflector::Publish() {
   Heard();
-  metrics_.endpoints.Set(static_cast<double>(store_.endpoint_count()));
-  on_change_(store_.Snapshot(version_));
+  metrics_.endpoints.Set(static_cast<double>(collection_.size()));
+  on_change_(version_);
 }
 
 void Reflector::Heard() { metrics_.heard_seconds.Set(static_cast<double>(clock_.WallUs()) / 1e6); }

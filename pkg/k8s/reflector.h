@@ -1,4 +1,4 @@
-// Follows the EndpointSlices of one Service, with client-go's manners
+// Follows the objects of one kind in one namespace, with client-go's manners
 // (k8s.io/client-go/tools/cache/reflector.go):
 //
 //   list    in pages of 500, from the API server's newest state; taken whole or not at all
@@ -11,8 +11,8 @@
 // What is known is never dropped because the API server is away. A watch that is silent for
 // longer than it should live is cut.
 //
-// One thread of its own; on_change is called on it, first with the first complete list, then
-// after every change.
+// One thread of its own; the collection is filled and on_change called on it, first with the first
+// complete list, then after every change.
 #pragma once
 
 #include <absl/status/status.h>
@@ -23,22 +23,31 @@
 #include <string>
 #include <string_view>
 #include <thread>
-#include <vector>
 
 #include "pkg/base/clock.h"
 #include "pkg/k8s/api_access.h"
 #include "pkg/k8s/backoff.h"
+#include "pkg/k8s/collection.h"
 #include "pkg/k8s/http_client.h"
 #include "pkg/k8s/metrics.h"
-#include "pkg/k8s/slice_store.h"
 #include "pkg/k8s/token_source.h"
 #include "pkg/k8s/waitable_mutex.h"
 
 namespace cashew::k8s {
 
-struct ReflectorOptions {
+// Which objects.
+struct Resource {
+  std::string group;  // empty: the core group
+  std::string version = "v1";
+  std::string plural;  // "endpointslices"
   std::string name_space;
-  std::string service;
+  std::string label_selector;  // empty: all
+  bool metadata_only = false;  // PartialObjectMetadata instead of the objects
+  std::string name;            // for log lines: "service=mc"
+};
+
+struct ReflectorOptions {
+  Resource resource;
   int page_size = 500;
   int64_t list_timeout_ms = 60'000;
   // The server ends a watch after a time in [min, 2 × min); silent for so long and the grace,
@@ -57,11 +66,12 @@ struct ReflectorOptions {
 
 class Reflector {
  public:
-  using OnChange = std::function<void(SliceSnapshot)>;
+  // `version` is the collection's resourceVersion.
+  using OnChange = std::function<void(const std::string& version)>;
 
-  // `clock` and what `metrics` refers to outlive this.
+  // `collection`, `clock` and what `metrics` refers to outlive this.
   Reflector(ReflectorOptions options, const ApiAccess& access, const base::Clock& clock,
-            SourceMetrics metrics, OnChange on_change);
+            SourceMetrics metrics, Collection& collection, OnChange on_change);
   // Stops.
   ~Reflector();
 
@@ -86,23 +96,23 @@ class Reflector {
   bool stopped();
 
   Next List();
-  absl::Status ListPages(std::vector<EndpointSlice>* slices, std::string* version,
-                         HttpResult* result);
+  absl::Status ListPages(std::string* version, HttpResult* result);
   Next ListFailed(const absl::Status& status, const HttpResult& result);
 
   Next Watch();
   absl::Status OnLine(std::string_view line, Watching* watching);
-  absl::Status OnEvent(WatchEvent event, Watching* watching);
   Next WatchEnded(const Watching& watching, const HttpResult& result);
   Next WatchFailed(std::string_view why, int64_t retry_after_ms, bool list);
 
-  HttpResult Get(const std::string& query, int64_t total_ms, int64_t idle_ms, const HttpSink& sink);
+  HttpResult Get(const char* kind, const std::string& query, int64_t total_ms, int64_t idle_ms,
+                 const HttpSink& sink);
   void LogRefusal(const char* verb, const HttpResult& result);
   void Publish();
   void Heard();
 
   const ReflectorOptions options_;
   const std::string base_url_;
+  const std::string name_;  // for log lines: "namespace=demo service=mc"
   const base::Clock& clock_;
   const SourceMetrics metrics_;
   const OnChange on_change_;
@@ -114,7 +124,7 @@ class Reflector {
   std::thread thread_;
 
   // The thread's own.
-  SliceStore store_;
+  Collection& collection_;
   std::string version_;
   Backoff backoff_;
   std::mt19937_64 random_;

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "pkg/k8s/slice_store.h"
 #include "pkg/k8s/test_api_server.h"
 
 namespace cashew::k8s {
@@ -95,17 +96,20 @@ class ReflectorTest : public ::testing::Test {
   void Start(std::vector<TestApiServer::Answer> script) {
     server_ = std::make_unique<TestApiServer>(std::move(script));
     access_.server = server_->url();
-    options_.name_space = "demo";
-    options_.service = "mc";
+    options_.resource = {.group = "discovery.k8s.io",
+                         .plural = "endpointslices",
+                         .name_space = "demo",
+                         .label_selector = "kubernetes.io/service-name=mc",
+                         .name = "service=mc"};
     options_.backoff = {.first_ms = 1, .max_ms = 5};
-    reflector_ =
-        std::make_unique<Reflector>(options_, access_, base::RealClock(),
-                                    metrics_.ForSource("demo/mc"), [this](SliceSnapshot snapshot) {
-                                      std::lock_guard lock(mutex_);
-                                      ++changes_;
-                                      last_ = std::move(snapshot);
-                                      changed_.notify_all();
-                                    });
+    reflector_ = std::make_unique<Reflector>(options_, access_, base::RealClock(),
+                                             metrics_.ForSource("demo/mc"), slices_,
+                                             [this](const std::string& version) {
+                                               std::lock_guard lock(mutex_);
+                                               ++changes_;
+                                               last_ = store_.Snapshot(version);
+                                               changed_.notify_all();
+                                             });
     reflector_->Start();
   }
 
@@ -137,6 +141,8 @@ class ReflectorTest : public ::testing::Test {
   ReflectorOptions options_;
   ApiAccess access_;
   std::unique_ptr<TestApiServer> server_;
+  SliceStore store_;
+  CollectionOf<EndpointSlice, SliceStore> slices_{store_, &ParseSliceList, &ParseSliceEvent};
   std::unique_ptr<Reflector> reflector_;
   std::mutex mutex_;
   std::condition_variable changed_;

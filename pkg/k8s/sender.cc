@@ -49,6 +49,7 @@ void Fill(const ServerList& list, pb::StreamServersRequest* request) {
     server->set_address(mapped.address);
     server->set_zone(mapped.zone);
     server->set_state(StateOf(mapped.state));
+    if (mapped.weight != 1) server->set_weight(mapped.weight);
   }
 }
 

@@ -8,6 +8,30 @@
 
 namespace cashew::k8s {
 
+namespace {
+
+// Metadata of pods is some 4 KiB each before what is not kept of it is dropped.
+constexpr size_t kMaxPodListBytes = 256 << 20;
+
+Resource SlicesOf(const std::string& name_space, const std::string& service) {
+  return {.group = "discovery.k8s.io",
+          .plural = "endpointslices",
+          .name_space = name_space,
+          .label_selector = "kubernetes.io/service-name=" + service,
+          .name = "service=" + service};
+}
+
+Resource PodsOf(const std::string& name_space, const std::string& selector) {
+  return {.group = "",
+          .plural = "pods",
+          .name_space = name_space,
+          .label_selector = selector,
+          .metadata_only = true,
+          .name = "resource=pods"};
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Sidecar>> Sidecar::Create(SidecarOptions options, Metrics& metrics) {
   if (absl::Status status = CheckPools(options.pools); !status.ok()) return status;
   std::shared_ptr<grpc::Channel> channel;
@@ -43,7 +67,14 @@ Sidecar::Sidecar(SidecarOptions options, std::shared_ptr<grpc::Channel> channel,
                 SetResult(pool, absl::FailedPreconditionError(why));
               },
       });
-  for (const auto& [service, pools] : services) AddService(pools, metrics);
+  std::map<std::string, std::vector<ServiceFeed*>> by_namespace;
+  for (const auto& [service, pools] : services) {
+    AddService(pools, metrics);
+    by_namespace[service.first].push_back(&services_.back()->feed);
+  }
+  if (options_.pod_annotations) {
+    for (auto& [name_space, of_it] : by_namespace) AddPods(name_space, std::move(of_it), metrics);
+  }
   for (const PoolSpec& pool : options_.pools) {
     if (!pool.dns_name.empty()) AddDns(pool, metrics);
   }
@@ -54,22 +85,37 @@ Sidecar::~Sidecar() { Stop(); }
 void Sidecar::AddService(const std::vector<PoolSpec>& pools, Metrics& metrics) {
   const std::string& name_space = pools[0].name_space;
   const std::string& service = pools[0].service;
-  std::vector<std::pair<std::string, MapOptions>> followers;
+  std::vector<ServiceFeed::Follower> followers;
   for (const PoolSpec& pool : pools) {
-    followers.emplace_back(pool.pool, MapOptions{.port = pool.port, .prefer = options_.prefer});
+    followers.push_back({pool.pool, {.port = pool.port, .prefer = options_.prefer}});
   }
+  services_.push_back(
+      std::make_unique<SliceSource>(*feeder_, std::move(followers), options_.pod_annotations));
+  SliceSource* source = services_.back().get();
   ReflectorOptions reflector_options;
-  reflector_options.name_space = name_space;
-  reflector_options.service = service;
-  reflectors_.push_back(std::make_unique<Reflector>(
+  reflector_options.resource = SlicesOf(name_space, service);
+  source->reflector =
+      std::make_unique<Reflector>(reflector_options, *options_.access, base::RealClock(),
+                                  metrics.ForSource(fmt::format("{}/{}", name_space, service)),
+                                  source->slices, [source](const std::string& version) {
+                                    source->feed.OnSlices(source->store.Snapshot(version));
+                                  });
+}
+
+void Sidecar::AddPods(const std::string& name_space, std::vector<ServiceFeed*> feeds,
+                      Metrics& metrics) {
+  pods_.push_back(std::make_unique<PodSource>());
+  PodSource* source = pods_.back().get();
+  source->feeds = std::move(feeds);
+  ReflectorOptions reflector_options;
+  reflector_options.resource = PodsOf(name_space, options_.pod_selector);
+  reflector_options.max_list_bytes = kMaxPodListBytes;
+  source->reflector = std::make_unique<Reflector>(
       reflector_options, *options_.access, base::RealClock(),
-      metrics.ForSource(fmt::format("{}/{}", name_space, service)),
-      [this, followers = std::move(followers)](const SliceSnapshot& snapshot) {
-        for (const auto& [pool, map_options] : followers) {
-          feeder_->Offer(pool, snapshot.resource_version,
-                         [snapshot, map_options] { return MapSlices(snapshot, map_options); });
-        }
-      }));
+      metrics.ForSource("pods:" + name_space), source->pods, [source](const std::string&) {
+        const auto pods = source->store.Snapshot();
+        for (ServiceFeed* feed : source->feeds) feed->OnPods(pods);
+      });
 }
 
 void Sidecar::AddDns(const PoolSpec& pool, Metrics& metrics) {
@@ -87,12 +133,14 @@ void Sidecar::AddDns(const PoolSpec& pool, Metrics& metrics) {
 void Sidecar::Start() {
   if (sender_ != nullptr) sender_->Start();
   feeder_->Start();
-  for (const auto& reflector : reflectors_) reflector->Start();
+  for (const auto& source : pods_) source->reflector->Start();
+  for (const auto& source : services_) source->reflector->Start();
   for (const auto& source : dns_sources_) source->Start();
 }
 
 void Sidecar::Stop() {
-  for (const auto& reflector : reflectors_) reflector->Stop();
+  for (const auto& source : pods_) source->reflector->Stop();
+  for (const auto& source : services_) source->reflector->Stop();
   for (const auto& source : dns_sources_) source->Stop();
   feeder_->Stop();
   if (sender_ != nullptr) sender_->Stop();

@@ -1,4 +1,4 @@
-// All of it together: sources (reflectors, DNS) → feeder → sender, by pool.
+// All of it together: sources (reflectors, DNS) → service feeds → feeder → sender, by pool.
 //
 //   auto sidecar = Sidecar::Create(options, metrics);
 //   if (!sidecar.ok()) return sidecar.status();
@@ -6,7 +6,8 @@
 //   …
 //   (*sidecar)->Stop();
 //
-// Pools that follow the same Service share one watch.
+// Pools that follow the same Service share one watch, and Services of one namespace that of its
+// pods, where annotations are followed.
 #pragma once
 
 #include <absl/status/status.h>
@@ -17,17 +18,22 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pkg/base/clock.h"
 #include "pkg/k8s/api_access.h"
 #include "pkg/k8s/channel.h"
+#include "pkg/k8s/collection.h"
 #include "pkg/k8s/dns_source.h"
 #include "pkg/k8s/feeder.h"
 #include "pkg/k8s/metrics.h"
+#include "pkg/k8s/pod_annotations.h"
 #include "pkg/k8s/pool_spec.h"
 #include "pkg/k8s/reflector.h"
 #include "pkg/k8s/sender.h"
+#include "pkg/k8s/service_feed.h"
+#include "pkg/k8s/slice_store.h"
 #include "pkg/k8s/waitable_mutex.h"
 
 namespace cashew::k8s {
@@ -38,6 +44,9 @@ struct SidecarOptions {
   ChannelOptions channel;
   std::string updater;
   IpFamily prefer = IpFamily::kIpv4;
+  // Follow pods' annotations (pod_annotations.h), of those that the label selector takes.
+  bool pod_annotations = false;
+  std::string pod_selector;
   FeederOptions feeder;
   // Instead of sending: called with every list, on the feeder's thread.
   std::function<void(const std::string& pool, const ServerList& list)> dry_run;
@@ -64,7 +73,26 @@ class Sidecar {
  private:
   Sidecar(SidecarOptions options, std::shared_ptr<grpc::Channel> channel, Metrics& metrics);
 
+  // What follows one Service, or one namespace's pods: store and collection before the reflector
+  // that fills them.
+  struct SliceSource {
+    explicit SliceSource(Feeder& feeder, std::vector<ServiceFeed::Follower> followers,
+                         bool with_pods)
+        : feed(feeder, std::move(followers), with_pods) {}
+    ServiceFeed feed;
+    SliceStore store;
+    CollectionOf<EndpointSlice, SliceStore> slices{store, &ParseSliceList, &ParseSliceEvent};
+    std::unique_ptr<Reflector> reflector;
+  };
+  struct PodSource {
+    PodStore store{base::RealClock()};
+    CollectionOf<PodNote, PodStore> pods{store, &ParsePodList, &ParsePodEvent};
+    std::vector<ServiceFeed*> feeds;
+    std::unique_ptr<Reflector> reflector;
+  };
+
   void AddService(const std::vector<PoolSpec>& pools, Metrics& metrics);
+  void AddPods(const std::string& name_space, std::vector<ServiceFeed*> feeds, Metrics& metrics);
   void AddDns(const PoolSpec& pool, Metrics& metrics);
   void OnList(const std::string& pool, ServerList list);
   void SetResult(const std::string& pool, absl::Status status);
@@ -73,7 +101,8 @@ class Sidecar {
   std::vector<std::string> names_;
   std::unique_ptr<Sender> sender_;  // null in a dry run
   std::unique_ptr<Feeder> feeder_;
-  std::vector<std::unique_ptr<Reflector>> reflectors_;
+  std::vector<std::unique_ptr<SliceSource>> services_;
+  std::vector<std::unique_ptr<PodSource>> pods_;
   std::vector<std::unique_ptr<DnsSource>> dns_sources_;
 
   mutable WaitableMutex mutex_;

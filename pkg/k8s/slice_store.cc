@@ -36,7 +36,7 @@ absl::Status SliceStore::Replace(std::vector<EndpointSlice> slices) {
   return absl::OkStatus();
 }
 
-absl::Status SliceStore::Apply(EndpointSlice slice) {
+absl::StatusOr<bool> SliceStore::Apply(EndpointSlice slice) {
   const auto old = slices_.find(slice.name);
   const size_t replaced = old == slices_.end() ? 0 : old->second->endpoints.size();
   const size_t endpoints = endpoint_count_ - replaced + slice.endpoints.size();
@@ -47,14 +47,15 @@ absl::Status SliceStore::Apply(EndpointSlice slice) {
   std::string name = slice.name;
   slices_[std::move(name)] = std::make_shared<const EndpointSlice>(std::move(slice));
   if (first_seen_.size() > 2 * endpoint_count_ + 64) ForgetOldUids();
-  return absl::OkStatus();
+  return true;
 }
 
-void SliceStore::Remove(const std::string& name) {
+bool SliceStore::Remove(const std::string& name) {
   const auto it = slices_.find(name);
-  if (it == slices_.end()) return;
+  if (it == slices_.end()) return false;
   endpoint_count_ -= it->second->endpoints.size();
   slices_.erase(it);
+  return true;
 }
 
 SliceSnapshot SliceStore::Snapshot(std::string resource_version) const {

@@ -6,6 +6,7 @@
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -31,12 +32,12 @@ class SliceStore {
 
   // Takes `slices` as all there are. On an error nothing changed.
   absl::Status Replace(std::vector<EndpointSlice> slices);
-  // Adds or replaces one. On an error nothing changed.
-  absl::Status Apply(EndpointSlice slice);
-  void Remove(const std::string& name);
+  // Adds or replaces one. On an error nothing changed. Every event of a slice is a change.
+  absl::StatusOr<bool> Apply(EndpointSlice slice);
+  bool Remove(const std::string& name);
 
   SliceSnapshot Snapshot(std::string resource_version) const;
-  size_t endpoint_count() const { return endpoint_count_; }
+  size_t size() const { return endpoint_count_; }  // endpoints, usable or not
 
  private:
   using Slices = std::map<std::string, std::shared_ptr<const EndpointSlice>>;

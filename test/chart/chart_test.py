@@ -125,11 +125,14 @@ def test_pods_fit_pod_security_restricted(values):
 
 @each_value_set
 def test_rights_are_get_list_watch_on_endpointslices_and_nothing_else(values):
+    """On pods as well where their annotations are asked for."""
     objects = render(values)
-    rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
-            "verbs": ["get", "list", "watch"]}
+    rules = [{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
+              "verbs": ["get", "list", "watch"]}]
+    if values.get("sidecar", {}).get("podAnnotations", {}).get("enabled"):
+        rules.append({"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]})
     for role in objects.all("Role"):
-        assert role["rules"] == [rule]
+        assert role["rules"] == rules
     assert not objects.all("ClusterRole") and not objects.all("ClusterRoleBinding")
     for binding in objects.all("RoleBinding"):
         namespace = binding["metadata"]["namespace"]
@@ -396,6 +399,14 @@ def test_a_native_sidecar_is_an_init_container_that_restarts():
     spec = render({"sidecar": {"native": True}}).pod["spec"]
     assert [c["name"] for c in spec["containers"]] == ["cashew"]
     assert [(c["name"], c["restartPolicy"]) for c in spec["initContainers"]] == [("sidecar", "Always")]
+
+
+def test_annotations_are_followed_where_asked_for():
+    args = render({"sidecar": {"podAnnotations": {"enabled": True}}}).container("sidecar")["args"]
+    assert "--pod-annotations" in args and not any("--pod-selector" in arg for arg in args)
+    objects = render({"sidecar": {"podAnnotations": {"enabled": True, "selector": "app=mc"}}})
+    assert "--pod-selector=app=mc" in objects.container("sidecar")["args"]
+    assert not any("--pod-" in arg for arg in render().container("sidecar")["args"])
 
 
 def test_proxy_and_sidecar_share_a_socket_and_state_outlives_a_restart():

@@ -10,6 +10,7 @@ VALUE_SETS = {
     "daemonset": {"mode": "DaemonSet"},
     "hostNetwork": {"mode": "DaemonSet", "hostNetwork": True},
     "native sidecar": {"sidecar": {"native": True}},
+    "pod annotations": {"sidecar": {"podAnnotations": {"enabled": True, "selector": "app=mc"}}},
     "static servers": {"pools": {"cache": {
         "endpoints": None, "servers": ["10.0.0.1:11211:1 one", "10.0.0.2:11211:1 two"]}}},
     "several pools": {"pools": {

@@ -16,6 +16,7 @@ charts.helm_binary()
 # A file, and what the message must contain.
 WRONG = [
     ("mode: Daemonset", ["mode", "Deployment", "DaemonSet"]),
+    ("sidecar: {podAnnotations: true}", ["sidecar.podAnnotations", "object", "boolean"]),
     ("replicas: two", ["replicas", "integer", "string"]),
     ("replicas: -1", ["replicas", "greater than or equal to 0"]),
     ("replicaCount: 3", ["replicaCount", "not allowed"]),

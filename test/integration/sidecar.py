@@ -18,6 +18,7 @@ from support.processes import default_binary
 
 TOKEN = "a-service-account-token"
 SERVICE = "kubernetes.io/service-name"
+PODS = "/api/v1/namespaces/demo/pods"
 
 
 def sidecar_binary():
@@ -38,9 +39,9 @@ def make_certificate(folder):
 
 
 class ApiServer:
-    """EndpointSlices of namespace demo, list and watch, as a Kubernetes API server speaks.
-    EndpointSlices on a real one cannot hold loopback addresses; here they do. `services` are
-    those that may be asked for."""
+    """EndpointSlices and pods' metadata of namespace demo, list and watch, as a Kubernetes API
+    server speaks. EndpointSlices on a real one cannot hold loopback addresses; here they do.
+    `services` are those that may be asked for."""
 
     def __init__(self, certificate, port=None, services=("mc",)):
         self.port = port or free_port()
@@ -48,8 +49,10 @@ class ApiServer:
         self.changed = threading.Condition()
         self.version = 100
         self.slices = {}  # name: object
-        self.events = []  # (version, service, line)
+        self.pods = {}  # likewise
+        self.events = []  # (version, service or PODS, line)
         self.refuse = None  # (code, Status) for every request
+        self.refuse_pods = None  # likewise, for pods alone
         self.requests = []
         self.generation = 0  # raised to cut watches
         api = self
@@ -96,16 +99,23 @@ class ApiServer:
             return self.answer(request, *self.refuse)
         if request.headers["Authorization"] != "Bearer " + TOKEN:
             return self.answer(request, 401, {"kind": "Status", "code": 401})
-        assert url.path == "/apis/discovery.k8s.io/v1/namespaces/demo/endpointslices"
-        label, _, service = query["labelSelector"].partition("=")
-        assert label == SERVICE and service in self.services
+        if url.path == PODS:
+            if self.refuse_pods:
+                return self.answer(request, *self.refuse_pods)
+            wanted, kind = PODS, "PartialObjectMetadataList"
+            assert "PartialObjectMetadata" in request.headers["Accept"]
+        else:
+            assert url.path == "/apis/discovery.k8s.io/v1/namespaces/demo/endpointslices"
+            label, _, wanted = query["labelSelector"].partition("=")
+            kind = "EndpointSliceList"
+            assert label == SERVICE and wanted in self.services
         if query.get("watch"):
-            return self.watch(request, service, int(query["resourceVersion"]))
+            return self.watch(request, wanted, int(query["resourceVersion"]))
         with self.changed:
-            body = {"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1",
-                    "metadata": {"resourceVersion": str(self.version)},
+            body = {"kind": kind, "metadata": {"resourceVersion": str(self.version)},
                     "items": [s for s in self.slices.values()
-                              if s["metadata"]["labels"][SERVICE] == service]}
+                              if s["metadata"]["labels"][SERVICE] == wanted]
+                    if wanted != PODS else list(self.pods.values())}
         return self.answer(request, 200, body)
 
     def answer(self, request, code, body):
@@ -116,7 +126,7 @@ class ApiServer:
         request.end_headers()
         request.wfile.write(data)
 
-    def watch(self, request, service, version):
+    def watch(self, request, wanted, version):
         request.send_response(200)
         request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
@@ -131,7 +141,7 @@ class ApiServer:
                     request.close_connection = True
                     return
                 lines = [line for at, of, line in self.events
-                         if at > sent and of in (service, None)]
+                         if at > sent and of in (wanted, None)]
                 sent = self.version
             for line in lines:
                 request.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
@@ -155,6 +165,20 @@ class ApiServer:
             }
             self._tell(kind, self.slices[name], service)
 
+    def annotate(self, pod, annotations):
+        """Adds or changes a pod's metadata; None: it is deleted."""
+        with self.changed:
+            self.version += 1
+            kind = "MODIFIED" if pod in self.pods else "ADDED"
+            if annotations is None:
+                kind, said = "DELETED", self.pods.pop(pod)
+            else:
+                self.pods[pod] = said = {
+                    "kind": "PartialObjectMetadata",
+                    "metadata": {"name": pod, "namespace": "demo", "annotations": annotations,
+                                 "resourceVersion": str(self.version)}}
+            self._tell(kind, said, PODS)
+
     def expire(self):
         """410 Gone to whoever watches."""
         with self.changed:
@@ -163,7 +187,7 @@ class ApiServer:
                                  "message": "too old resource version"})
 
     def _tell(self, kind, what, service=None):
-        """To whoever watches that service's slices; without one, to every watcher."""
+        """To whoever watches that service's slices, or PODS; without one, to every watcher."""
         line = json.dumps({"type": kind, "object": what}).encode() + b"\n"
         self.events.append((self.version, service, line))
         self.changed.notify_all()

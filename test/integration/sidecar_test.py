@@ -4,6 +4,7 @@ memcached servers."""
 import json
 import socket
 
+import grpc_client
 import pytest
 from reloadable import Reloadable
 from sidecar import GOING, READY, STARTING, ApiServer, Sidecar, make_certificate
@@ -220,6 +221,51 @@ def test_dry_run_prints_the_list(tmp_path, api, certificate):
     assert "none of 3 endpoints can be used" in wrong.stderr
 
 
+def test_annotations_of_pods_give_weights_and_names(tmp_path, api, certificate, memcacheds):
+    port, *_ = memcacheds
+    api.put("mc-x", [("mc-0", "127.0.0.2", READY), ("mc-1", "127.0.0.3", READY)], ports(port))
+    api.annotate("mc-0", {"cashew/weight": "3"})
+    api.annotate("mc-1", {"something": "else"})
+    with grpc_proxy() as proxy, grpc_client.Client(grpc_target(proxy)) as client:
+        with Sidecar(tmp_path, api, certificate, "--pool", "cache=mc", "--pod-annotations",
+                     "--grpc", grpc_target(proxy)) as sidecar:
+            def servers():
+                return [(s.server.name, s.server.weight) for s in client.get_pool("cache").servers]
+
+            def becomes(*wanted):
+                wait_until(lambda: servers() == list(wanted), 10, "servers %r" % (wanted,))
+
+            wait_until(sidecar.is_ready, 10, "the first list")
+            assert servers() == [("mc-0", 3), ("mc-1", 1)], "the very first list has the weights"
+            api.annotate("mc-1", {"cashew/weight": "2", "cashew/name": "second"})
+            becomes(("mc-0", 3), ("second", 2))
+            sent = sidecar.metric('cashew_sidecar_updates_sent_total{pool="cache"}')
+            api.annotate("mc-1", {"cashew/weight": "2", "cashew/name": "second", "more": "text"})
+            api.annotate("mc-0", None)  # the pod goes before its endpoint does
+            wait_until(lambda: sidecar.metric(
+                'cashew_sidecar_watch_events_total{source="pods:demo"}') == 3, 10, "the events")
+            api.put("mc-x", [("mc-0", "127.0.0.2", GOING), ("mc-1", "127.0.0.3", READY)],
+                    ports(port))
+            wait_until(lambda: sidecar.metric(
+                'cashew_sidecar_updates_acked_total{pool="cache"}') == sent + 1, 10, "the list")
+            assert servers() == [("mc-0", 3), ("second", 2)]
+            api.annotate("mc-1", {"cashew/weight": "many"})
+            becomes(("mc-0", 3), ("mc-1", 1))
+            assert 'annotation cashew/weight "many" is no number from 1 to 1000' in sidecar.log()
+
+
+def test_no_list_is_sent_without_the_right_to_its_weights(tmp_path, api, certificate):
+    api.put("mc-x", [("mc-0", "127.0.0.2", READY)], ports(11211))
+    api.refuse_pods = (403, {"kind": "Status", "code": 403, "reason": "Forbidden",
+                             "message": "pods is forbidden"})
+    sidecar = Sidecar(tmp_path, api, certificate, "--dry-run", "--once", "--timeout", "1")
+    done = sidecar.run("--pool", "cache=mc", "--pod-annotations", "--pod-selector", "app=mc")
+    assert done.returncode == 1 and done.stdout == ""
+    assert ("not allowed to list pods in namespace demo: bind a Role with the verbs get, list and "
+            'watch on pods (apiGroup "")') in sidecar.log()
+    assert {"labelSelector": "app=mc", "limit": "500"} in api.requests
+
+
 def test_missing_right_is_named_with_verb_and_namespace(tmp_path, api, certificate):
     api.refuse = (403, {"kind": "Status", "code": 403, "reason": "Forbidden",
                         "message": "endpointslices is forbidden"})
@@ -248,6 +294,8 @@ def test_unknown_authority_is_not_trusted(tmp_path, api, certificate):
         (["--pool", "a=mc", "--pool", "a=mc"], "given twice"),
         (["--pool", "a=mc", "--grpc", "10.0.0.1:9152"], "needs TLS"),
         (["--config", "/nonexistent"], "/nonexistent: cannot read the file"),
+        (["--dns", "a=mc.demo.svc", "--pod-annotations"], "no pool follows a Service"),
+        (["--pool", "a=mc", "--pod-selector", "app=mc"], "with --pod-annotations only"),
     ],
 )
 def test_wrong_options_say_what_would_be_right(tmp_path, api, certificate, args, message):

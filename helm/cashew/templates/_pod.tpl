@@ -205,6 +205,14 @@ args:
   {{- if ne .Values.logFormat "text" }}
   - --log-format={{ .Values.logFormat }}
   {{- end }}
+  {{- with .Values.sidecar.podAnnotations }}
+  {{- if .enabled }}
+  - --pod-annotations
+  {{- with .selector }}
+  - --pod-selector={{ . }}
+  {{- end }}
+  {{- end }}
+  {{- end }}
   {{- with .Values.sidecar.extraArgs }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
