@@ -44,7 +44,6 @@ Reflector::Reflector(ReflectorOptions options, const ApiAccess& access, const ba
                      SourceMetrics metrics, Collection& collection, OnChange on_change)
     : options_(std::move(options)),
       base_url_(UrlOf(access.server, options_.resource)),
-      name_(fmt::format("namespace={} {}", options_.resource.name_space, options_.resource.name)),
       clock_(clock),
       metrics_(metrics),
       on_change_(std::move(on_change)),
@@ -106,8 +105,8 @@ Reflector::Next Reflector::List() {
   metrics_.lists.Increment();
   metrics_.synced.Set(1);
   watch_failures_ = 0;
-  CASHEW_LOG_INFO("listed {} size={} version={}", name_, collection_.size(),
-                  base::Escape(version_, 64));
+  CASHEW_LOG_INFO("listed source={} size={} version={}", options_.resource.source,
+                  collection_.size(), base::Escape(version_, 64));
   Publish();
   return {.list = false};
 }
@@ -147,7 +146,8 @@ Reflector::Next Reflector::ListFailed(const absl::Status& status, const HttpResu
   if (result.transport.ok() && result.code != 200) {
     LogRefusal("list", result);
   } else {
-    CASHEW_LOG_WARN("list failed {} reason=\"{}\"", name_, std::string(status.message()));
+    CASHEW_LOG_WARN("list failed source={} reason=\"{}\"", options_.resource.source,
+                    std::string(status.message()));
   }
   return {.list = true, .wait = true, .at_least_ms = result.retry_after_ms};
 }
@@ -203,7 +203,7 @@ Reflector::Next Reflector::WatchEnded(const Watching& watching, const HttpResult
   }
   if (absl::IsOutOfRange(status) || result.code == 410) {
     metrics_.expired.Increment();
-    CASHEW_LOG_INFO("version expired, listing again {} version={}", name_,
+    CASHEW_LOG_INFO("version expired, listing again source={} version={}", options_.resource.source,
                     base::Escape(version_, 64));
     return {.list = true, .wait = true};
   }
@@ -225,7 +225,7 @@ Reflector::Next Reflector::WatchFailed(std::string_view why, int64_t retry_after
   metrics_.errors.Increment();
   ++watch_failures_;
   if (!why.empty()) {
-    CASHEW_LOG_WARN("watch failed {} reason=\"{}\"", name_, why);
+    CASHEW_LOG_WARN("watch failed source={} reason=\"{}\"", options_.resource.source, why);
   }
   return {.list = list || watch_failures_ >= kWatchFailuresBeforeList,
           .wait = true,
@@ -256,7 +256,7 @@ HttpResult Reflector::Get(const char* kind, const std::string& query, int64_t to
 void Reflector::LogRefusal(const char* verb, const HttpResult& result) {
   if (result.code == 410) {
     metrics_.expired.Increment();
-    CASHEW_LOG_INFO("{} expired, listing again {}", verb, name_);
+    CASHEW_LOG_INFO("{} expired, listing again source={}", verb, options_.resource.source);
     return;
   }
   const ApiStatus status = ParseApiStatus(result.code, result.body);
@@ -271,8 +271,8 @@ void Reflector::LogRefusal(const char* verb, const HttpResult& result) {
         status.message);
     return;
   }
-  CASHEW_LOG_WARN("{} refused {} code={} reason={} message=\"{}\"", verb, name_, status.code,
-                  status.reason, status.message);
+  CASHEW_LOG_WARN("{} refused source={} code={} reason={} message=\"{}\"", verb,
+                  options_.resource.source, status.code, status.reason, status.message);
 }
 
 void Reflector::Publish() {

@@ -43,7 +43,7 @@ struct Resource {
   std::string name_space;
   std::string label_selector;  // empty: all
   bool metadata_only = false;  // PartialObjectMetadata instead of the objects
-  std::string name;            // for log lines: "service=mc"
+  std::string source;          // what log lines call it, as the metrics' label does: "demo/mc"
 };
 
 struct ReflectorOptions {
@@ -112,7 +112,6 @@ class Reflector {
 
   const ReflectorOptions options_;
   const std::string base_url_;
-  const std::string name_;  // for log lines: "namespace=demo service=mc"
   const base::Clock& clock_;
   const SourceMetrics metrics_;
   const OnChange on_change_;

@@ -100,7 +100,7 @@ class ReflectorTest : public ::testing::Test {
                          .plural = "endpointslices",
                          .name_space = "demo",
                          .label_selector = "kubernetes.io/service-name=mc",
-                         .name = "service=mc"};
+                         .source = "demo/mc"};
     options_.backoff = {.first_ms = 1, .max_ms = 5};
     reflector_ = std::make_unique<Reflector>(options_, access_, base::RealClock(),
                                              metrics_.ForSource("demo/mc"), slices_,

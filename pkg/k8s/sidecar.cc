@@ -18,7 +18,7 @@ Resource SlicesOf(const std::string& name_space, const std::string& service) {
           .plural = "endpointslices",
           .name_space = name_space,
           .label_selector = "kubernetes.io/service-name=" + service,
-          .name = "service=" + service};
+          .source = fmt::format("{}/{}", name_space, service)};
 }
 
 Resource PodsOf(const std::string& name_space, const std::string& selector) {
@@ -27,7 +27,7 @@ Resource PodsOf(const std::string& name_space, const std::string& selector) {
           .name_space = name_space,
           .label_selector = selector,
           .metadata_only = true,
-          .name = "resource=pods"};
+          .source = "pods:" + name_space};
 }
 
 }  // namespace
@@ -110,12 +110,13 @@ void Sidecar::AddPods(const std::string& name_space, std::vector<ServiceFeed*> f
   ReflectorOptions reflector_options;
   reflector_options.resource = PodsOf(name_space, options_.pod_selector);
   reflector_options.max_list_bytes = kMaxPodListBytes;
-  source->reflector = std::make_unique<Reflector>(
-      reflector_options, *options_.access, base::RealClock(),
-      metrics.ForSource("pods:" + name_space), source->pods, [source](const std::string&) {
-        const auto pods = source->store.Snapshot();
-        for (ServiceFeed* feed : source->feeds) feed->OnPods(pods);
-      });
+  source->reflector =
+      std::make_unique<Reflector>(reflector_options, *options_.access, base::RealClock(),
+                                  metrics.ForSource(reflector_options.resource.source),
+                                  source->pods, [source](const std::string&) {
+                                    const auto pods = source->store.Snapshot();
+                                    for (ServiceFeed* feed : source->feeds) feed->OnPods(pods);
+                                  });
 }
 
 void Sidecar::AddDns(const PoolSpec& pool, Metrics& metrics) {
