@@ -34,6 +34,7 @@ class Cluster:
 
     def __init__(self, tier, nodes):
         self.tier, self.nodes = tier, nodes
+        self.api_server_back = None  # when it last was, time.time()
         self.api = Api(os.environ["KUBECONFIG"])
 
     def kubectl(self, *args, stdin=None, timeout=120):
@@ -72,7 +73,9 @@ class Cluster:
     def _restart_api_server(self):
         for program in CONTROL_PLANE:
             restart(program)
-            wait_until(self._api_answers, 120, "the API server to be back", every=0.2)
+            wait_until(self._api_answers, 120, "the API server to be back", every=0.05)
+            if program == CONTROL_PLANE[0]:
+                self.api_server_back = time.time()
 
     def _api_answers(self):
         try:

@@ -1,5 +1,7 @@
 """EndpointSlices: how fast a change is everywhere, many of them, and none."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -23,32 +25,43 @@ def clock(release):
 def acked_after(replica, count):
     """When the proxy said that all its workers run the list after the `count`-th; None: not
     yet."""
-    figures = replica.sidecar_metrics(MANY)
+    try:
+        figures = replica.sidecar_metrics(MANY)
+    except OSError:
+        return None  # the sidecar is down
     done = figures["updates_acked_total"] > count and figures["pool_in_sync"] == 1
     return figures["pool_acked_timestamp_seconds"] if done else None
 
 
-def delays(release, clock, changes, size):
-    """Seconds from the event to every worker of each proxy, for changes of one endpoint."""
-    out = []
+def wait_for_acks(replicas, counts):
+    return [wait_until(lambda r=replica, c=count: acked_after(r, c), 60,
+                       "%s to run the change" % replica.name, every=0.005)
+            for replica, count in zip(replicas, counts)]
+
+
+def measure(release, clock, table, changes, size):
+    """Seconds from the event to every worker of each proxy, for changes of one endpoint; and
+    beside them in the table, for how long one proxy had the change and the other had not."""
+    delays, gaps = [], []
     replicas = release.replicas()
     for turn in range(changes):
         counts = [r.sidecar_metrics(MANY)["updates_acked_total"] for r in replicas]
         moment = time.time()
         release.write_endpoint(size, READY if turn % 2 else DOWN)
         event = clock.first_since(moment, MANY)
-        for replica, count in zip(replicas, counts):
-            acked = wait_until(lambda r=replica, c=count: acked_after(r, c), 20,
-                               "%s to run the change" % replica.name, every=0.005)
-            out.append(acked - event)
-    return out
+        acked = wait_for_acks(replicas, counts)
+        delays += [at - event for at in acked]
+        gaps.append(max(acked) - min(acked))
+    what = "one endpoint of " + format(release.many_endpoints(), ",")
+    table.add_delays("%s, %d changes" % (what, changes), delays)
+    table.add_delays("%s, from the first proxy to the last" % what, gaps)
+    return delays
 
 
 def test_a_change_reaches_every_worker_within_a_second(release, load, clock, table):
     release.write_many(1, 10)
     wait_for_servers(release, 10)
-    measured = delays(release, clock, 120, size=10)
-    table.add_delays("one endpoint of 10, %d changes" % (len(measured) // 2), measured)
+    measured = measure(release, clock, table, 300, size=10)
     assert sorted(measured)[int(0.99 * len(measured))] < 1.0
 
 
@@ -73,12 +86,24 @@ def test_1000_endpoints_in_10_slices(release, scenario, clock, table):
                 clients = many.clients
             assert all(c.answered and not c.errors and not c.mismatches for c in clients), [
                 c.summary() for c in clients]
-            measured = delays(release, clock, 20, size=100)
-            table.add_delays("one endpoint of 1,000, 20 changes", measured)
+            measured = measure(release, clock, table, 20, size=100)
             assert max(measured) < 1.0
     finally:
         release.write_many(1, 1)
     wait_for_servers(release, 1)
+
+
+def test_a_change_while_one_sidecar_is_down(release, load, table):
+    """The longest that two proxies differ while both can reach the API server."""
+    replicas = release.settle()
+    counts = [0, replicas[1].sidecar_metrics(MANY)["updates_acked_total"]]
+    os.kill(replicas[0].process("sidecar"), signal.SIGKILL)
+    release.write_endpoint(1, DOWN)
+    acked = wait_for_acks(replicas, counts)
+    table.add_delays("a change while one sidecar is down, from the first proxy to the last",
+                     [max(acked) - min(acked)])
+    release.write_endpoint(1, READY)
+    release.settle()
 
 
 def test_the_service_is_deleted_and_made_again(cluster, release, scenario):

@@ -14,7 +14,15 @@ def versions(replicas):
     return [replica.pool().version for replica in replicas]
 
 
-def test_the_api_server_is_away_for_a_minute(cluster, release, scenario):
+def heard_since(replica, moment):
+    """When its sidecar last heard of its caches' Service, if that was after `moment`."""
+    heard = next(value for (name, labels), value in replica.metrics(9153)
+                 if name == "cashew_sidecar_source_heard_timestamp_seconds"
+                 and labels["source"] == "%s/%s" % (NAMESPACE, CACHES))
+    return heard if heard > moment else None
+
+
+def test_the_api_server_is_away_for_a_minute(cluster, release, scenario, table):
     with scenario("API server killed, a minute away"):
         replicas = release.replicas()
         before = versions(replicas)
@@ -23,6 +31,11 @@ def test_the_api_server_is_away_for_a_minute(cluster, release, scenario):
             while time.monotonic() < end:
                 assert versions(replicas) == before
                 time.sleep(1)
+        back = cluster.api_server_back
+        heard = [wait_until(lambda r=replica: heard_since(r, back), 60, "a sidecar to follow again",
+                            every=0.05) for replica in replicas]
+        table.add_delays("API server back, until a sidecar follows it again",
+                         [at - back for at in heard])
     one = CACHES + "-2"
     with scenario("… and a cache pod deleted after it", touched=[one]):
         release.delete_cache(one)

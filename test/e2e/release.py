@@ -208,6 +208,10 @@ class Release:
             if int(piece["metadata"]["name"].rpartition("-")[2]) >= slices:
                 self.cluster.api.delete("%s/%s" % (path, piece["metadata"]["name"]))
 
+    def many_endpoints(self):
+        """As many as every proxy has servers for them."""
+        return self.replicas()[0].pool(MANY).server_count
+
     def write_endpoint(self, size, conditions):
         """The first of the `size` endpoints of the first slice."""
         self._write_slice(0, size, conditions)

@@ -149,7 +149,7 @@ def percentile(values, share):
 
 
 def delay_lines(tables):
-    lines = [["tier", "changes", "figures", "p50", "p99", "most"]]
+    lines = [["tier", "what", "figures", "p50", "p99", "most"]]
     for tier, table in tables.items():
         for what, values in table["delays"].items():
             ms = [1000 * v for v in values]
@@ -178,7 +178,7 @@ def report(tables, parts):
         "%s. %s. Written by the run; [README.md](README.md) says what the columns mean." % (
             datetime.date.today().isoformat(), versions()), "",
         "## Scenarios", "", *aligned([COLUMNS, *rows]), "",
-        *section("From an EndpointSlice event to every worker of a proxy", delay_lines(tables)),
+        *section("How fast a change is everywhere", delay_lines(tables)),
         "## How long it took", "",
         *aligned([["part", "s"], *([what, "%.0f" % s] for what, s in parts.seconds)]), ""])
 

@@ -1,6 +1,7 @@
 """The release's own life: new settings, a new version, back again, and its end."""
 
-from release import NAME, NAMESPACE
+from caches_test import SLACK
+from release import CACHES, NAME, NAMESPACE
 from support import wait_until
 
 
@@ -27,6 +28,33 @@ def test_the_chart_is_upgraded_and_rolled_back(release, scenario):
         with scenario(what, touched_proxies=[r.name for r in before]):
             deploy()
         assert not {r.uid for r in before} & {r.uid for r in release.replicas()}
+
+
+def test_a_pod_says_its_weight(cluster, release, scenario):
+    """Its share grows from 1 of 3 to 2 of 4, by a sixth of all keys. Ketama moves some more among
+    the others, whose points become fewer."""
+    one = CACHES + "-0"
+    may_move = {"touched": release.cache_names(), "moved": 1 / 4}
+
+    def annotate(annotation, weight):
+        cluster.kubectl("-n", NAMESPACE, "annotate", "pod", one, "--overwrite", annotation)
+        wait_until(lambda: all(weights(r)[one] == weight for r in release.replicas()), 30,
+                   "every proxy to know the weight", every=0.1)
+
+    before = release.settle()
+    with scenario("helm upgrade that lets pods say weights",
+                  touched_proxies=[r.name for r in before]):
+        release.upgrade({"sidecar": {"podAnnotations": {
+            "enabled": True, "selector": "app.kubernetes.io/name=" + NAME}}})
+    with scenario("a cache pod annotated with weight 2", **may_move) as balance:
+        annotate("cashew/weight=2", 2)
+    assert balance.moved > 1 / 6 - SLACK
+    with scenario("… and the annotation taken away", **may_move):
+        annotate("cashew/weight-", 1)
+
+
+def weights(replica):
+    return {s.server.name: s.server.weight for s in replica.pool().servers}
 
 
 def test_uninstalling_leaves_nothing(cluster, release, load):
