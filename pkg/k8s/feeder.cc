@@ -97,6 +97,7 @@ Feeder::Pool* Feeder::NextDue(std::string* name, Map* map, std::string* version)
 }
 
 void Feeder::Feed(const std::string& name, Pool& pool, MapResult result, std::string version) {
+  pool.metrics.warnings.Set(static_cast<double>(result.warnings.size()));
   Warn(name, pool, std::move(result.warnings));
   const std::vector<MappedServer>& servers = result.servers;
   pool.metrics.ready.Set(static_cast<double>(CountState(servers, ServerState::kReady)));

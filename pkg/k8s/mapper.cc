@@ -38,6 +38,7 @@ struct Candidate {
   bool v6;
   bool preferred_family;
   bool terminating;
+  bool named_by_note;
 
   const std::string& ip() const { return endpoint->addresses[0]; }
   const std::string& uid() const { return endpoint->uid; }
@@ -47,10 +48,14 @@ struct Candidate {
     return std::tuple(preferred_family, !terminating, received, state == ServerState::kReady,
                       std::string_view(ip()), port);
   }
-  // Larger wins, of pods with one name.
+  // READY 2, DRAINING 1, DOWN 0.
+  int usable() const { return 2 - static_cast<int>(state); }
+
+  // Larger wins, of pods with one name. Pods that a note gives it are those of a Deployment, whose
+  // new pod starts while the old one still serves: the one that serves is the server.
   auto RankAmongUids() const {
-    return std::tuple(!terminating, endpoint->seen, received, state == ServerState::kReady,
-                      std::string_view(ip()), port);
+    return std::tuple(named_by_note ? usable() : 0, !terminating, endpoint->seen, received,
+                      state == ServerState::kReady, std::string_view(ip()), port);
   }
 };
 
@@ -90,6 +95,7 @@ class Mapper {
     candidates_.reserve(result_.endpoints);
     for (const auto& slice : snapshot.slices) TakeSlice(*slice);
     ChooseOnePerName();
+    WarnOfNoShare();
     return std::move(result_);
   }
 
@@ -159,7 +165,8 @@ class Mapper {
                            .port = port,
                            .v6 = v6,
                            .preferred_family = v6 == (options_.prefer == IpFamily::kIpv6),
-                           .terminating = endpoint.conditions.terminating.value_or(false)});
+                           .terminating = endpoint.conditions.terminating.value_or(false),
+                           .named_by_note = note != nullptr && name == note->server_name});
   }
 
   const PodNote* NoteOf(const Endpoint& endpoint) const {
@@ -226,17 +233,30 @@ class Mapper {
     return *best;
   }
 
-  // Successive pods may have one name; pods that live side by side may not.
+  // Successive pods may have one name; pods that serve side by side may not.
   void WarnIfShared(const Candidate& best, Place begin, Place end) {
     for (; begin != end; ++begin) {
-      if (begin->terminating || best.terminating || begin->endpoint->pod == best.endpoint->pod) {
-        continue;
-      }
+      const bool both_serve =
+          begin->state == ServerState::kReady && best.state == ServerState::kReady;
+      if (!both_serve || begin->endpoint->pod == best.endpoint->pod) continue;
       Warn(fmt::format("pods \"{}\" and \"{}\" have the name \"{}\" both: only \"{}\" is a server",
                        base::Escape(best.endpoint->pod, kShownBytes),
                        base::Escape(begin->endpoint->pod, kShownBytes),
                        base::Escape(best.name, kShownBytes),
                        base::Escape(best.endpoint->pod, kShownBytes)));
+    }
+  }
+
+  // Ketama's steps are a fortieth of the average weight (pkg/ring/ketama.cc).
+  void WarnOfNoShare() {
+    constexpr uint64_t kSteps = 40;
+    uint64_t sum = 0;
+    for (const MappedServer& server : result_.servers) sum += server.weight;
+    for (const MappedServer& server : result_.servers) {
+      if (server.weight * kSteps * result_.servers.size() >= sum) continue;
+      Warn(
+          fmt::format("server \"{}\" has so small a weight, {} of {}, that ketama gives it no keys",
+                      base::Escape(server.name, kShownBytes), server.weight, sum));
     }
   }
 

@@ -213,6 +213,34 @@ TEST_F(MapperTest, PodsOfOneNameSucceedEachOtherAndAreWarnedOfSideBySide) {
   EXPECT_THAT(map().warnings, ElementsAre(HasSubstr(R"(have the name "cache-a" both)")));
 }
 
+TEST_F(MapperTest, OfPodsThatShareAnAnnotatedNameTheOneThatServesIsTheServer) {
+  const PodNotes notes{{"web-x", {.name = "web-x", .server_name = "cache-a"}},
+                       {"web-y", {.name = "web-y", .server_name = "cache-a"}}};
+  const auto address_with = [&](const char* old_pod, const char* new_pod) {
+    Take(SliceJson("mc", "[" + Pod("web-x", "10.77.1.2", "a", old_pod) + "," +
+                             Pod("web-y", "10.77.1.3", "b", new_pod) + "]"));
+    const MapResult result = MapSlices(store_.Snapshot("1"), {.port = "memcached"}, &notes);
+    EXPECT_THAT(result.warnings, IsEmpty());
+    return result.servers.at(0).address;
+  };
+  EXPECT_EQ(address_with(kReady, kStarting), "10.77.1.2:11211") << "a roll's surge pod starts";
+  EXPECT_EQ(address_with(kGoing, kStarting), "10.77.1.2:11211") << "deleted, and served until gone";
+  EXPECT_EQ(address_with(kGoing, kReady), "10.77.1.3:11211");
+  EXPECT_EQ(address_with(kStarting, kStarting), "10.77.1.3:11211") << "the uid seen last";
+}
+
+TEST_F(MapperTest, WeightsThatLeaveNothingToOthersAreWarnedOf) {
+  Take(SliceJson("mc", "[" + Pod("mc-0", "10.77.1.2", "a", kReady) + "," +
+                           Pod("mc-1", "10.77.1.3", "b", kReady) + "]"));
+  const auto warnings_with = [&](const char* weight) {
+    const PodNotes notes{{"mc-0", {.name = "mc-0", .weight = weight}}};
+    return MapSlices(store_.Snapshot("1"), {.port = "memcached"}, &notes).warnings;
+  };
+  EXPECT_THAT(warnings_with("79"), IsEmpty());
+  EXPECT_THAT(warnings_with("80"),
+              ElementsAre(HasSubstr(R"(server "mc-1" has so small a weight, 1 of 81)")));
+}
+
 TEST(SliceStore, RefusesMoreEndpointsThanItMayHold) {
   SliceStore store;
   EndpointSlice slice;

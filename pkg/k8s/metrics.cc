@@ -80,6 +80,9 @@ PoolMetrics Metrics::ForPool(const std::string& pool) {
       servers("ready"),
       servers("draining"),
       servers("down"),
+      gauge(
+          "cashew_sidecar_list_warnings",
+          "endpoints and annotations that the list last mapped could not take; the log names them"),
       gauge("cashew_sidecar_pool_in_sync", "1 when the proxy runs the newest list"),
       gauge("cashew_sidecar_pool_acked_timestamp_seconds",
             "when the proxy last took a list, Unix time"),

@@ -34,6 +34,7 @@ struct PoolMetrics {
   prometheus::Gauge& ready;         // servers by state in the list last mapped
   prometheus::Gauge& draining;
   prometheus::Gauge& down;
+  prometheus::Gauge& warnings;       // of the list last mapped
   prometheus::Gauge& in_sync;        // 1: the proxy runs the newest list
   prometheus::Gauge& acked_seconds;  // Unix time of the last ACK
   prometheus::Gauge& checksum;       // cashew_membership_checksum of the last ACK

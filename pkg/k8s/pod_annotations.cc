@@ -71,11 +71,11 @@ absl::Status PodStore::Replace(std::vector<PodNote> pods) {
 }
 
 absl::StatusOr<bool> PodStore::Apply(PodNote pod) {
-  ForgetGone();
+  const bool forgot = ForgetGone();
   gone_ns_.erase(pod.name);
   const auto it = notes_.find(pod.name);
   if (pod.empty()) {
-    if (it == notes_.end()) return false;
+    if (it == notes_.end()) return forgot;
     notes_.erase(it);
     return true;
   }
@@ -83,7 +83,7 @@ absl::StatusOr<bool> PodStore::Apply(PodNote pod) {
     const bool changed =
         it->second.weight != pod.weight || it->second.server_name != pod.server_name;
     it->second = std::move(pod);
-    return changed;
+    return changed || forgot;
   }
   if (notes_.size() >= kMaxNotes) return TooMany();
   std::string name = pod.name;
@@ -92,16 +92,17 @@ absl::StatusOr<bool> PodStore::Apply(PodNote pod) {
 }
 
 bool PodStore::Remove(const std::string& name) {
-  ForgetGone();
+  const bool forgot = ForgetGone();
   if (notes_.count(name) > 0) gone_ns_.emplace(name, clock_.NowNs());
-  return false;
+  return forgot;
 }
 
 std::shared_ptr<const PodNotes> PodStore::Snapshot() const {
   return std::make_shared<const PodNotes>(notes_);
 }
 
-void PodStore::ForgetGone() {
+bool PodStore::ForgetGone() {
+  bool forgot = false;
   const int64_t before_ns = clock_.NowNs() - kKeptGoneMs * base::kNsPerMs;
   for (auto it = gone_ns_.begin(); it != gone_ns_.end();) {
     if (it->second >= before_ns) {
@@ -110,7 +111,9 @@ void PodStore::ForgetGone() {
     }
     notes_.erase(it->first);
     it = gone_ns_.erase(it);
+    forgot = true;
   }
+  return forgot;
 }
 
 }  // namespace cashew::k8s

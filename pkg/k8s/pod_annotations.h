@@ -55,16 +55,16 @@ class PodStore {
 
   // Takes `pods` as all there are. On an error nothing changed.
   absl::Status Replace(std::vector<PodNote> pods);
-  // Adds or replaces one; whether its annotations are different now.
+  // Adds or replaces one. Both say whether any pod's annotations are different now: pods that are
+  // gone are forgotten meanwhile.
   absl::StatusOr<bool> Apply(PodNote pod);
-  // Never a change at once; see above.
   bool Remove(const std::string& name);
 
   size_t size() const { return notes_.size(); }
   std::shared_ptr<const PodNotes> Snapshot() const;
 
  private:
-  void ForgetGone();
+  bool ForgetGone();
 
   const base::Clock& clock_;
   PodNotes notes_;

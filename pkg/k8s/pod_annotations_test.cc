@@ -99,9 +99,18 @@ TEST_F(PodStoreTest, PodThatIsGoneIsKeptForAMinute) {
   clock_.AdvanceMs(PodStore::kKeptGoneMs / 2);
   EXPECT_TRUE(*store_.Apply(Note("b", "4"))) << "it came back";
   clock_.AdvanceMs(PodStore::kKeptGoneMs / 2 + 1);
-  EXPECT_FALSE(*store_.Apply(Note("c")));
+  EXPECT_TRUE(*store_.Apply(Note("c"))) << "a is forgotten, which is a change";
   EXPECT_EQ(store_.Snapshot()->count("a"), 0U);
   EXPECT_EQ(store_.Snapshot()->at("b").weight, "4");
+}
+
+TEST_F(PodStoreTest, PodThatComesBackWithoutAnnotationsHasNoneOfThoseBefore) {
+  ASSERT_TRUE(store_.Replace({Note("a", "3")}).ok());
+  store_.Remove("a");
+  clock_.AdvanceMs(PodStore::kKeptGoneMs + 1);
+  EXPECT_TRUE(*store_.Apply(Note("a")));
+  EXPECT_EQ(store_.size(), 0U);
+  EXPECT_FALSE(*store_.Apply(Note("a")));
 }
 
 TEST_F(PodStoreTest, PodsWithRandomNamesDoNotAddUp) {

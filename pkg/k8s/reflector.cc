@@ -104,6 +104,7 @@ Reflector::Next Reflector::List() {
   version_ = std::move(version);
   metrics_.lists.Increment();
   metrics_.synced.Set(1);
+  synced_ = true;
   watch_failures_ = 0;
   CASHEW_LOG_INFO("listed source={} size={} version={}", options_.resource.source,
                   collection_.size(), base::Escape(version_, 64));

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -82,6 +83,10 @@ class Reflector {
   // Ends a request that runs, and the thread. No on_change after it returned.
   void Stop();
 
+  // Whether a complete list came. Any thread.
+  bool synced() const { return synced_; }
+  const std::string& source() const { return options_.resource.source; }
+
  private:
   // What a list or a watch leaves to do.
   struct Next {
@@ -121,6 +126,7 @@ class Reflector {
   WaitableMutex wait_;
   bool stopped_ CASHEW_GUARDED_BY(wait_.mutex()) = false;
   std::thread thread_;
+  std::atomic<bool> synced_ = false;
 
   // The thread's own.
   Collection& collection_;

@@ -1,6 +1,8 @@
 // The slices of one Service and, where they are followed, its pods' annotations, put together:
 // a new state for each pool of that Service whenever either changed. Nothing is offered before
-// both are known, since a list without its weights and names would move keys.
+// both are known, since a list without its weights and names would move keys. Later each is as it
+// was last heard of: a pod that came while the pods' watch was away has no annotations until that
+// is back.
 //
 // Any thread.
 #pragma once

@@ -12,6 +12,7 @@ namespace {
 
 // Metadata of pods is some 4 KiB each before what is not kept of it is dropped.
 constexpr size_t kMaxPodListBytes = 256 << 20;
+constexpr int64_t kMaxPodBackoffMs = 5'000;
 
 Resource SlicesOf(const std::string& name_space, const std::string& service) {
   return {.group = "discovery.k8s.io",
@@ -110,6 +111,8 @@ void Sidecar::AddPods(const std::string& name_space, std::vector<ServiceFeed*> f
   ReflectorOptions reflector_options;
   reflector_options.resource = PodsOf(name_space, options_.pod_selector);
   reflector_options.max_list_bytes = kMaxPodListBytes;
+  // Slices that are heard of before the pods behind them lack weights and names.
+  reflector_options.backoff.max_ms = kMaxPodBackoffMs;
   source->reflector =
       std::make_unique<Reflector>(reflector_options, *options_.access, base::RealClock(),
                                   metrics.ForSource(reflector_options.resource.source),
@@ -153,7 +156,22 @@ std::vector<std::string> Sidecar::NotReadyReasons() const {
   for (const std::string& pool : sender_->NeverAcked()) {
     reasons.push_back(fmt::format("pool \"{}\": the proxy has taken no list yet", pool));
   }
+  if (!reasons.empty()) {
+    for (std::string& source : NotListed()) {
+      reasons.push_back(fmt::format("source \"{}\": no complete list yet", std::move(source)));
+    }
+  }
   return reasons;
+}
+
+std::vector<std::string> Sidecar::NotListed() const {
+  std::vector<std::string> sources;
+  const auto look_at = [&](const Reflector& reflector) {
+    if (!reflector.synced()) sources.push_back(reflector.source());
+  };
+  for (const auto& service : services_) look_at(*service->reflector);
+  for (const auto& pods : pods_) look_at(*pods->reflector);
+  return sources;
 }
 
 absl::Status Sidecar::WaitForEach(int64_t timeout_ms) {
@@ -162,9 +180,11 @@ absl::Status Sidecar::WaitForEach(int64_t timeout_ms) {
   while (results_.size() < names_.size()) {
     const int64_t left_ns = until_ns - base::RealClock().NowNs();
     if (left_ns <= 0) {
-      return absl::DeadlineExceededError(fmt::format("{} of {} pools had no result within {} s",
+      std::string why;
+      for (const std::string& source : NotListed()) why += "; no complete list of " + source;
+      return absl::DeadlineExceededError(fmt::format("{} of {} pools had no result within {} s{}",
                                                      names_.size() - results_.size(), names_.size(),
-                                                     timeout_ms / 1000));
+                                                     timeout_ms / 1000, why));
     }
     mutex_.WaitMs(left_ns / base::kNsPerMs + 1);
   }

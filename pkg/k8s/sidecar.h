@@ -94,6 +94,8 @@ class Sidecar {
   void AddService(const std::vector<PoolSpec>& pools, Metrics& metrics);
   void AddPods(const std::string& name_space, std::vector<ServiceFeed*> feeds, Metrics& metrics);
   void AddDns(const PoolSpec& pool, Metrics& metrics);
+  // Sources of the API server's that had no complete list yet.
+  std::vector<std::string> NotListed() const;
   void OnList(const std::string& pool, ServerList list);
   void SetResult(const std::string& pool, absl::Status status);
 

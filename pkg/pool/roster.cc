@@ -1,6 +1,8 @@
 #include "pkg/pool/roster.h"
 
 #include <algorithm>
+#include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "fmt/format.h"
@@ -34,8 +36,15 @@ Roster::Entries Roster::Next(const std::vector<ServerSpec>& servers, bool hold,
   Entries next;
   for (const ServerSpec& server : servers) next[server.name].spec = server;
   if (!hold || !policy_.keep_ring || policy_.hold_down_ms == 0) return next;
+  std::unordered_set<std::string> of_new_names;  // addresses
+  for (const ServerSpec& server : servers) {
+    if (!entries_.contains(server.name)) of_new_names.insert(server.Address());
+  }
   for (const auto& [name, entry] : entries_) {
     if (next.size() >= kMaxHeldFrom && !next.contains(name)) continue;
+    const bool renamed =
+        !entry.held() && !next.contains(name) && of_new_names.contains(entry.spec.Address());
+    if (renamed) continue;
     const auto [it, vanished] = next.try_emplace(name, entry);
     if (vanished && !entry.held()) {
       it->second.held_until_ns = now_ns + policy_.hold_down_ms * base::kNsPerMs;

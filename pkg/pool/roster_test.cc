@@ -119,12 +119,28 @@ TEST(Roster, ListsThatReplaceEachOtherFastDoNotPileUp) {
   Roster roster(kKeepRing);
   for (int turn = 0; turn < 6; ++turn) {
     std::vector<ServerSpec> list;
-    for (int i = 0; i < 3000; ++i) list.push_back(Spec(fmt::format("turn-{}-{}", turn, i)));
+    for (int i = 0; i < 3000; ++i) {
+      list.push_back(Spec(fmt::format("turn-{}-{}", turn, i), static_cast<uint16_t>(1 + i)));
+      list.back().host = fmt::format("10.0.1.{}", turn);
+    }
     roster.Replace(list, true, kNow);
     EXPECT_EQ(roster.Listed().size(), 3000u);
     EXPECT_LE(roster.entries().size(), 8192u);
   }
   EXPECT_EQ(roster.entries().size(), 8192u);
+}
+
+TEST(Roster, AServerThatIsRenamedIsNotHeldUnderItsOldName) {
+  Roster roster(kKeepRing);
+  roster.Replace({Spec("a", 1), Spec("b", 2)}, true, kNow);
+  const Applied applied = roster.Replace({Spec("a", 1), Spec("new-b", 2)}, true, kNow);
+  EXPECT_THAT(applied.added, ElementsAre("new-b"));
+  EXPECT_THAT(applied.removed, ElementsAre("b"));
+  EXPECT_THAT(roster.Held(), IsEmpty());
+  roster.Replace({Spec("new-b", 2)}, true, kNow);
+  EXPECT_THAT(roster.Held(), ElementsAre(Spec("a", 1)));
+  roster.Replace({Spec("new-b", 2), Spec("c", 1)}, true, kNow);
+  EXPECT_THAT(roster.Held(), ElementsAre(Spec("a", 1))) << "away before another had its address";
 }
 
 TEST(Roster, AHeldNameThatComesBackIsServedAgain) {

@@ -34,7 +34,7 @@ class Cluster:
 
     def __init__(self, tier, nodes):
         self.tier, self.nodes = tier, nodes
-        self.api_server_back = None  # when it last was, time.time()
+        self.api_server_away = None  # when it last was, time.time()
         self.api = Api(os.environ["KUBECONFIG"])
 
     def kubectl(self, *args, stdin=None, timeout=120):
@@ -74,14 +74,14 @@ class Cluster:
         for program in CONTROL_PLANE:
             restart(program)
             wait_until(self._api_answers, 120, "the API server to be back", every=0.05)
-            if program == CONTROL_PLANE[0]:
-                self.api_server_back = time.time()
 
     def _api_answers(self):
+        asked = time.time()
         try:
             self.api.get("/api/v1/namespaces/default")
             return True
         except ApiError:
+            self.api_server_away = asked
             return False
 
     # Pods.

@@ -31,7 +31,7 @@ def test_the_api_server_is_away_for_a_minute(cluster, release, scenario, table):
             while time.monotonic() < end:
                 assert versions(replicas) == before
                 time.sleep(1)
-        back = cluster.api_server_back
+        back = cluster.api_server_away
         heard = [wait_until(lambda r=replica: heard_since(r, back), 60, "a sidecar to follow again",
                             every=0.05) for replica in replicas]
         table.add_delays("API server back, until a sidecar follows it again",

@@ -209,7 +209,7 @@ args:
   {{- if .enabled }}
   - --pod-annotations
   {{- with .selector }}
-  - --pod-selector={{ . }}
+  - {{ printf "--pod-selector=%s" . | quote }}
   {{- end }}
   {{- end }}
   {{- end }}
