@@ -91,7 +91,7 @@ void PoolControl::Restore(const state::PoolRecord& record) {
     // Holds begin anew: how long they have lasted is not worth a clock that outlives a process.
     std::vector<pool::ServerSpec> all = record.servers;
     all.insert(all.end(), record.held.begin(), record.held.end());
-    roster_.Replace(std::move(all), /*hold=*/false, now_ns);
+    roster_.Replace(all, /*hold=*/false, now_ns);
     if (!record.held.empty()) roster_.Replace(record.servers, /*hold=*/true, now_ns);
     origin_ = {"state", record.source_version, record.updater};
     updated_us_ = record.updated_us;

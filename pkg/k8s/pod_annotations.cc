@@ -18,10 +18,9 @@ using api::Text;
 PodNote ReadPod(const Json& json, const std::string& path) {
   PodNote pod;
   const Json* metadata = Object(json, "metadata", path);
-  if (metadata != nullptr) {
-    pod.name = Text(*metadata, "name", path + ".metadata");
-    pod.resource_version = Text(*metadata, "resourceVersion", path + ".metadata");
-  }
+  if (metadata == nullptr) throw api::Malformed{path + ".metadata is missing"};
+  pod.name = Text(*metadata, "name", path + ".metadata");
+  pod.resource_version = Text(*metadata, "resourceVersion", path + ".metadata");
   if (pod.name.empty()) throw api::Malformed{path + ".metadata.name is missing"};
   if (const Json* annotations = Object(*metadata, "annotations", path + ".metadata")) {
     pod.weight = Text(*annotations, kWeightAnnotation, path + ".metadata.annotations");
@@ -60,7 +59,7 @@ absl::Status PodStore::Replace(std::vector<PodNote> pods) {
   ForgetGone();
   std::map<std::string, int64_t> gone;
   for (auto& [name, note] : notes_) {
-    if (listed.count(name) > 0) continue;
+    if (listed.contains(name)) continue;
     const auto since = gone_ns_.find(name);
     gone[name] = since == gone_ns_.end() ? clock_.NowNs() : since->second;
     next[name] = std::move(note);
@@ -93,7 +92,7 @@ absl::StatusOr<bool> PodStore::Apply(PodNote pod) {
 
 bool PodStore::Remove(const std::string& name) {
   const bool forgot = ForgetGone();
-  if (notes_.count(name) > 0) gone_ns_.emplace(name, clock_.NowNs());
+  if (notes_.contains(name)) gone_ns_.emplace(name, clock_.NowNs());
   return forgot;
 }
 

@@ -67,7 +67,7 @@ TEST(ParsePods, WhatCannotBeReadNamesItsPlace) {
               HasSubstr(R"(kind is "PodList", not "PartialObjectMetadataList")"));
   EXPECT_THAT(message(ListJson(R"({"metadata":{}})")),
               HasSubstr("items[0].metadata.name is missing"));
-  EXPECT_THAT(message(ListJson("{}")), HasSubstr("items[0].metadata.name is missing"));
+  EXPECT_THAT(message(ListJson("{}")), HasSubstr("items[0].metadata is missing"));
   EXPECT_THAT(message(ListJson(PodJson("a", R"({"cashew/weight":3})"))),
               HasSubstr("items[0].metadata.annotations.cashew/weight is number, not a string"));
 }

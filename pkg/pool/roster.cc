@@ -83,7 +83,7 @@ Applied Roster::Compare(const std::vector<ServerSpec>& servers, bool hold, int64
   return Difference(Next(servers, hold, now_ns));
 }
 
-Applied Roster::Replace(std::vector<ServerSpec> servers, bool hold, int64_t now_ns) {
+Applied Roster::Replace(const std::vector<ServerSpec>& servers, bool hold, int64_t now_ns) {
   Entries next = Next(servers, hold, now_ns);
   Applied applied = Difference(next);
   entries_ = std::move(next);

@@ -47,7 +47,7 @@ class Roster {
   // Takes a whole list. With `hold`, as for a stream's, names that vanish from a keep_ring
   // pool stay as DOWN for hold_down, but not where the same list has a new name at their address:
   // that server was renamed, and is not away. The version grows if anything differs.
-  Applied Replace(std::vector<ServerSpec> servers, bool hold, int64_t now_ns);
+  Applied Replace(const std::vector<ServerSpec>& servers, bool hold, int64_t now_ns);
 
   // Adds to what is said of a server already. NOT_FOUND: no such server in the list.
   absl::Status SetOverride(const std::string& server, const Override& how);
