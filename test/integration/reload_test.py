@@ -13,7 +13,15 @@ import pytest
 
 import grpc_client
 from reloadable import Reloadable
-from support import HOST, Memcached, RawClient, VerifyingClient, free_port, wait_until
+from support import (
+    HOST,
+    Memcached,
+    RawClient,
+    VerifyingClient,
+    free_port,
+    seldom_used_port,
+    wait_until,
+)
 
 pytestmark = pytest.mark.improved
 
@@ -263,8 +271,8 @@ def test_a_good_file_that_is_put_back_ends_the_fault_of_a_bad_one_when_it_is_wat
 def test_a_thousand_reloads_under_load_leave_nothing_behind(caches):
     """Every second one changes a pool, adds or removes one; a client asks all the while."""
     with Reloadable({"alpha": {**POOL, "servers": servers(caches)}}) as r:
-        extra = {"listen": "%s:%d" % (HOST, free_port()), **POOL, "servers": servers(caches[:2])}
-
+        extra = {"listen": "%s:%d" % (HOST, seldom_used_port()), **POOL,
+                 "servers": servers(caches[:2])}
         turn = itertools.count(1)
 
         def reloads(count):

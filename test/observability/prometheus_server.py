@@ -95,12 +95,13 @@ class Prometheus:
         return rows[0][1] if rows else None
 
     def wait_scrape(self, timeout=10):
-        """Until every target was scraped anew, after this call."""
+        """Until every target was scraped anew, after this call, and answered: a scrape that timed
+        out leaves no series behind."""
         begin = time.time()
 
         def scraped():
             # timestamp() of a sample is that of its scrape.
-            rows = self.query("timestamp(up)")
+            rows = self.query("timestamp(up) * (up > 0 or up - 1)")
             return rows and all(value > begin for _, value in rows)
 
         wait_until(scraped, timeout, "the next scrape", every=0.1)

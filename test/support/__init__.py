@@ -21,7 +21,7 @@ from .fake_server import (
     slow_reply,
     two_replies,
 )
-from .net import HOST, RawClient, free_port, wait_until
+from .net import HOST, RawClient, free_port, seldom_used_port, wait_until
 from .processes import Failed, Memcached, Nutcracker, Proxy, memcached_servers
 from .redis import Redis, RedisError, RespClient, decode, encode
 from .verifying_client import VerifyingClient
@@ -48,6 +48,7 @@ __all__ = [
     "garbage",
     "half_reply",
     "memcached_servers",
+    "seldom_used_port",
     "silent",
     "slow_reply",
     "two_replies",

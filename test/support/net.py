@@ -9,6 +9,7 @@ HOST = "127.0.0.1"
 
 _random = random.Random(os.urandom(16))
 _given_out = set()
+_LOWEST = 10240
 
 
 def _first_ephemeral_port():
@@ -22,9 +23,18 @@ def _first_ephemeral_port():
 def free_port():
     """A port that nothing listens on, below the range that outgoing connections
     draw from: a server that is killed and started again finds it still free."""
-    top = max(12000, min(32000, _first_ephemeral_port()))
+    return _draw(_LOWEST, max(12000, min(32000, _first_ephemeral_port())))
+
+
+def seldom_used_port():
+    """Likewise, and no free_port() of a test beside this one: for what is closed and opened
+    again so often that somebody would draw it in between."""
+    return _draw(_LOWEST - 2000, _LOWEST)
+
+
+def _draw(lowest, top):
     for _ in range(1000):
-        port = _random.randrange(10240, top)
+        port = _random.randrange(lowest, top)
         if port in _given_out:
             continue
         with socket.socket() as s:
