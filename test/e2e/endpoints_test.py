@@ -58,11 +58,21 @@ def measure(release, clock, table, changes, size):
     return delays
 
 
+def processor_time():
+    """Ticks of all processors, and those of them that the host of this machine took away."""
+    with open("/proc/stat", encoding="ascii") as f:
+        ticks = [int(word) for word in f.readline().split()[1:9]]
+    return sum(ticks), ticks[7]
+
+
 def test_a_change_reaches_every_worker_within_a_second(release, load, clock, table):
     release.write_many(1, 10)
     wait_for_servers(release, 10)
+    before = processor_time()
     measured = measure(release, clock, table, 300, size=10)
-    assert sorted(measured)[int(0.99 * len(measured))] < 1.0
+    ticks, stolen = (now - then for now, then in zip(processor_time(), before))
+    assert sorted(measured)[int(0.99 * len(measured))] < 1.0, (
+        "the host took %d %% of this machine's processors meanwhile" % (100 * stolen // ticks))
 
 
 def wait_for_servers(release, count):
