@@ -60,9 +60,7 @@ def test_an_error_line_a_close_and_silence_are_errors():
     refused = watch(refuse)
     assert {e.text for e in refused.errors} == {"SERVER_ERROR out of order"}
     closed = watch(half_reply(b"END\r\n", then="close"))
-    assert closed.closed and all(
-        e.text in ("connection closed", "no reply") or e.text.startswith("[Errno ")
-        for e in closed.errors), closed.summary()
+    assert closed.closed and {e.text for e in closed.errors} <= {"connection closed", "no reply"}
     assert "no reply" in {e.text for e in watch(half_reply(b"END\r\n")).errors}
 
 
