@@ -95,7 +95,7 @@ class Mapper {
     candidates_.reserve(result_.endpoints);
     for (const auto& slice : snapshot.slices) TakeSlice(*slice);
     ChooseOnePerName();
-    WarnOfNoShare();
+    if (pods_ != nullptr) WarnOfNoShare();  // without annotations all weigh the same
     return std::move(result_);
   }
 

@@ -97,7 +97,7 @@ void Sidecar::AddService(const std::vector<PoolSpec>& pools, Metrics& metrics) {
   reflector_options.resource = SlicesOf(name_space, service);
   source->reflector =
       std::make_unique<Reflector>(reflector_options, *options_.access, base::RealClock(),
-                                  metrics.ForSource(fmt::format("{}/{}", name_space, service)),
+                                  metrics.ForSource(reflector_options.resource.source),
                                   source->slices, [source](const std::string& version) {
                                     source->feed.OnSlices(source->store.Snapshot(version));
                                   });
